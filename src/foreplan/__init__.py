@@ -1,0 +1,1 @@
+"""Model-based reinforcement learning and planning for environments that are expensive to step."""

@@ -1,0 +1,109 @@
+"""The words every floor shares: what an environment says, what the buffer keeps, and what an agent, a planner, an
+environment and a simulator must be able to do."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import equinox as eqx
+import numpy as np
+from jaxtyping import Array, Bool, Float32, PRNGKeyArray
+
+Memory = Any  # a pytree: all that acting carries within an episode
+Learner = Any  # a pytree: all that training changes
+Metrics = dict[str, Array]
+Snapshot = Mapping[str, Any]  # nested dicts of NumPy arrays and JSON values: what a checkpoint can hold without pickle
+Exactness = Literal["bitwise", "physics", "replay"]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What an agent must know of an environment before its first step. Actions live in [-1, 1]^action_dim."""
+
+    obs_shape: tuple[int, ...]
+    action_dim: int
+    num_envs: int = 1
+    action_repeat: int = 1  # environment steps a decision
+    episode_length: int | None = None  # decisions until truncation; None where it is not known
+    terminates: bool = True  # False only where an episode can never end but by truncation
+
+
+class TimeStep(eqx.Module):
+    """What the vector environment says after a step; every leaf is [env, ...].
+
+    `obs` is the true successor, also where the episode has ended: replacing it by the first observation of the next
+    episode is a separate, explicit call (`VectorEnv.restart`), which alone sets `first`.
+    """
+
+    obs: Float32[Array | np.ndarray, "env *obs"]
+    reward: Float32[Array | np.ndarray, "env"]
+    terminated: Bool[Array | np.ndarray, "env"]
+    truncated: Bool[Array | np.ndarray, "env"]
+    first: Bool[Array | np.ndarray, "env"]
+
+
+class Step(eqx.Module):
+    """What the replay buffer keeps of one transition; leaves are [time, env, ...] in the buffer.
+
+    `next_obs` is kept beside `obs` so that the observation at which an episode was truncated survives the reset.
+    """
+
+    obs: Float32[Array | np.ndarray, "*batch obs"]
+    action: Float32[Array | np.ndarray, "*batch action"]
+    reward: Float32[Array | np.ndarray, "*batch"]
+    terminated: Bool[Array | np.ndarray, "*batch"]
+    truncated: Bool[Array | np.ndarray, "*batch"]
+    next_obs: Float32[Array | np.ndarray, "*batch obs"]
+
+
+@runtime_checkable
+class VectorEnv(Protocol):
+    """`num_envs` copies of one environment, stepped together. A step is `send` then `recv`; what ended is then begun
+    anew by `restart`, so that no autoreset ever invents a transition."""
+
+    name: str
+    spec: Spec
+    exactness: Exactness
+
+    def reset(self, seed: int) -> TimeStep: ...
+    def send(self, actions: np.ndarray) -> None: ...
+    def recv(self) -> TimeStep: ...
+    def restart(self, after: TimeStep) -> TimeStep: ...
+    def snapshot(self) -> Snapshot: ...
+    def restore(self, snapshot: Snapshot) -> None: ...
+    def render(self, index: int = 0) -> np.ndarray: ...  # uint8 [height, width, 3]
+    def close(self) -> None: ...
+
+
+class Agent(Protocol):
+    """A frozen dataclass: its fields are the configuration and, through tyro, the command line."""
+
+    def init(self, spec: Spec, key: PRNGKeyArray) -> Learner: ...
+    def memory(self, spec: Spec) -> Memory: ...
+    def act(
+        self, learner: Learner, timestep: TimeStep, memory: Memory, key: PRNGKeyArray, explore: bool
+    ) -> tuple[Float32[Array, "env action"], Memory, Metrics]: ...
+    def learn(
+        self, learner: Learner, replay: Any, key: PRNGKeyArray, num_updates: int
+    ) -> tuple[Learner, Metrics]: ...
+
+
+class Planner(Protocol):
+    """Improves a sequence of actions by asking what candidates return. One environment; `core` vmaps it."""
+
+    def init(self, horizon: int, action_dim: int) -> Memory: ...
+    def ask(self, memory: Memory, proposals: Any, key: PRNGKeyArray) -> Float32[Array, "n horizon action"]: ...
+    def tell(
+        self, memory: Memory, actions: Float32[Array, "n horizon action"], returns: Float32[Array, "n"]
+    ) -> Memory: ...
+    def act(self, memory: Memory, explore: bool, key: PRNGKeyArray) -> Float32[Array, "action"]: ...
+
+
+class Simulator(Protocol):
+    """A real world that can be rolled back, on the host."""
+
+    exactness: Exactness
+
+    def snapshot(self) -> Snapshot: ...
+    def restore(self, snapshot: Snapshot) -> None: ...
+    def rollout(self, snapshot: Snapshot, actions: np.ndarray) -> Sequence[np.ndarray]: ...
