@@ -1,31 +1,20 @@
 """The words every floor shares: what an environment says, what the buffer keeps, and what an agent, a planner, an
 environment and a simulator must be able to do."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Bool, Float32, PRNGKeyArray
 
+from foreplan.core.spec import Exactness as Exactness
+from foreplan.core.spec import Snapshot as Snapshot
+from foreplan.core.spec import Spec as Spec
+
 Memory = Any  # a pytree: all that acting carries within an episode
 Learner = Any  # a pytree: all that training changes
 Metrics = dict[str, Array]
-Snapshot = Mapping[str, Any]  # nested dicts of NumPy arrays and JSON values: what a checkpoint can hold without pickle
-Exactness = Literal["bitwise", "physics", "replay"]
-
-
-@dataclass(frozen=True)
-class Spec:
-    """What an agent must know of an environment before its first step. Actions live in [-1, 1]^action_dim."""
-
-    obs_shape: tuple[int, ...]
-    action_dim: int
-    num_envs: int = 1
-    action_repeat: int = 1  # environment steps a decision
-    episode_length: int | None = None  # decisions until truncation; None where it is not known
-    terminates: bool = True  # False only where an episode can never end but by truncation
 
 
 class TimeStep(eqx.Module):

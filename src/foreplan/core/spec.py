@@ -1,0 +1,20 @@
+"""What can be said of an environment without JAX, so that worker processes need not import it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Snapshot = Mapping[str, Any]  # nested dicts of NumPy arrays and JSON values: what a checkpoint can hold without pickle
+Exactness = Literal["bitwise", "physics", "replay"]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What an agent must know of an environment before its first step. Actions live in [-1, 1]^action_dim."""
+
+    obs_shape: tuple[int, ...]
+    action_dim: int
+    num_envs: int = 1
+    action_repeat: int = 1  # environment steps a decision
+    episode_length: int | None = None  # decisions until truncation; None where it is not known
+    terminates: bool = True  # False only where an episode can never end but by truncation
