@@ -72,9 +72,7 @@ class Agent(Protocol):
     def act(
         self, learner: Learner, timestep: TimeStep, memory: Memory, key: PRNGKeyArray, explore: bool
     ) -> tuple[Float32[Array, "env action"], Memory, Metrics]: ...
-    def learn(
-        self, learner: Learner, replay: Any, key: PRNGKeyArray, num_updates: int
-    ) -> tuple[Learner, Metrics]: ...
+    def learn(self, learner: Learner, replay: Any, key: PRNGKeyArray, num_updates: int) -> tuple[Learner, Metrics]: ...
 
 
 class Planner(Protocol):

@@ -1,0 +1,48 @@
+"""Scalar transforms: symlog, and values as two-hot distributions over bins (Hafner et al. 2023, sections 3 and B)."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float32
+
+
+def symlog(x: Float32[Array, "*any"]) -> Float32[Array, "*any"]:
+    return jnp.sign(x) * jnp.log1p(jnp.abs(x))
+
+
+def symexp(x: Float32[Array, "*any"]) -> Float32[Array, "*any"]:
+    return jnp.sign(x) * jnp.expm1(jnp.abs(x))
+
+
+@dataclass(frozen=True)
+class TwoHot:
+    """A scalar as a categorical distribution over `bins` points, evenly spaced in symlog space between +-`limit`."""
+
+    bins: int = 101
+    limit: float = 10.0
+
+    def __post_init__(self) -> None:
+        if self.bins < 2 or not 0 < self.limit < float("inf"):
+            raise ValueError(f"two-hot needs at least 2 bins and a finite limit > 0, not {self.bins} and {self.limit}")
+
+    @property
+    def spacing(self) -> float:
+        return 2 * self.limit / (self.bins - 1)
+
+    def centres(self) -> Float32[Array, "bins"]:
+        return jnp.linspace(-self.limit, self.limit, self.bins, dtype=jnp.float32)
+
+    def encode(self, x: Float32[Array, ""]) -> Float32[Array, "bins"]:
+        """Weights on the two bins around symlog(x) whose mean is symlog(x); values beyond the limit are clipped."""
+        y = jnp.clip(symlog(x), -self.limit, self.limit)
+        return jnp.maximum(0.0, 1.0 - jnp.abs(y - self.centres()) / self.spacing)
+
+    def decode(self, logits: Float32[Array, "bins"]) -> Float32[Array, ""]:
+        """symexp of the distribution's mean. One pass: both sums come from the same unnormalised weights."""
+        weights = jnp.exp(logits - jax.lax.stop_gradient(jnp.max(logits)))
+        return symexp((weights @ self.centres()) / jnp.sum(weights))
+
+    def loss(self, logits: Float32[Array, "bins"], target: Float32[Array, ""]) -> Float32[Array, ""]:
+        """Cross-entropy between the prediction and the two-hot target."""
+        return jax.nn.logsumexp(logits) - self.encode(target) @ logits

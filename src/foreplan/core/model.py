@@ -1,0 +1,66 @@
+"""The one formula: what a sequence of actions returns in anything that can be stepped (DESIGN, section 1)."""
+
+from abc import abstractmethod
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float32, PRNGKeyArray
+
+State = Any  # a pytree; its meaning belongs to the model
+
+
+class Model(eqx.Module):
+    """Anything one can look ahead in. Functions of ONE unbatched state, traced by JAX; `vmap` is the caller's."""
+
+    @abstractmethod
+    def step(
+        self, state: State, action: Float32[Array, "action"], key: PRNGKeyArray
+    ) -> tuple[State, Float32[Array, ""], Float32[Array, ""]]:
+        """(next state, reward, discount); the discount is 0 where the episode has terminated."""
+
+    def value(self, state: State, key: PRNGKeyArray) -> Float32[Array, ""]:
+        """What lies beyond the horizon."""
+        del state, key
+        return jnp.zeros(())
+
+    def prior(self, state: State, key: PRNGKeyArray) -> Float32[Array, "action"] | None:
+        """What a policy would do here; None where there is no policy."""
+        del state, key
+        return None
+
+
+def returns(
+    model: Model, state: State, actions: Float32[Array, "horizon action"], key: PRNGKeyArray
+) -> Float32[Array, ""]:
+    """G = sum_{t<H} discount_t R(s_t, a_t) + discount_H V(s_H), with discount_t the product of the step discounts.
+
+    Candidates scored with the same `key` share their random numbers, so that they differ by their actions alone.
+    """
+    total, discount = jnp.zeros(()), jnp.ones(())
+    keys = jax.random.split(key, actions.shape[0] + 1)
+    for t in range(actions.shape[0]):
+        state, reward, step_discount = model.step(state, actions[t], keys[t])
+        total = total + discount * reward
+        discount = discount * step_discount
+    return total + discount * model.value(state, keys[-1])
+
+
+def proposals(
+    model: Model, state: State, horizon: int, number: int, key: PRNGKeyArray
+) -> Float32[Array, "number horizon action"] | None:
+    """`number` action sequences of the model's own prior, rolled out in the model; None where it has no prior."""
+
+    def rollout(key: PRNGKeyArray) -> Float32[Array, "horizon action"] | None:
+        now, actions = state, []
+        for prior_key, step_key in jax.random.split(key, (horizon, 2)):
+            action = model.prior(now, prior_key)
+            if action is None:
+                return None
+            actions.append(action)
+            if len(actions) < horizon:
+                now, _, _ = model.step(now, action, step_key)
+        return jnp.stack(actions)
+
+    return None if number == 0 else jax.vmap(rollout)(jax.random.split(key, number))

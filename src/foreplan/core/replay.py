@@ -1,0 +1,93 @@
+"""The replay buffer: a ring of transitions on the device. Every step enters at once; episode ends are handled here, once.
+
+A sampled window never leaks across an end: its mask says which of its transitions are real. A window may begin at any
+stored transition, so the steps just before an end, and episodes shorter than the window, are sampled like all others.
+"""
+
+from functools import partial
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float32, Int32, PRNGKeyArray
+
+from foreplan.core.types import Spec, Step
+
+
+class Window(eqx.Module):
+    """H transitions in a row; leaves are [batch, H, ...]. Where `mask` is False the transition is not of this episode."""
+
+    obs: Float32[Array, "*batch horizon+1 obs"]  # the last row, and every row after an end, succeeds the one before
+    action: Float32[Array, "*batch horizon action"]
+    reward: Float32[Array, "*batch horizon"]
+    terminated: Bool[Array, "*batch horizon"]
+    truncated: Bool[Array, "*batch horizon"]
+    mask: Bool[Array, "*batch horizon"]
+
+
+class Replay(eqx.Module):
+    """`steps` has leaves [capacity, env, ...]; `head` is the row that the next step is written to."""
+
+    steps: Step
+    head: Int32[Array, ""]
+    size: Int32[Array, ""]
+
+    @classmethod
+    def create(cls, spec: Spec, capacity: int) -> "Replay":
+        """An empty buffer of `capacity` transitions, shared evenly by the environments of `spec`."""
+        rows = max(1, capacity // spec.num_envs)
+        if len(spec.obs_shape) != 1:
+            raise ValueError(f"the replay buffer keeps flat observations, not shape {spec.obs_shape}")
+
+        def zeros(*shape: int, dtype: type = jnp.float32) -> Array:
+            return jnp.zeros((rows, spec.num_envs, *shape), dtype)
+
+        return cls(
+            steps=Step(
+                obs=zeros(*spec.obs_shape),
+                action=zeros(spec.action_dim),
+                reward=zeros(),
+                terminated=zeros(dtype=jnp.bool_),
+                truncated=zeros(dtype=jnp.bool_),
+                next_obs=zeros(*spec.obs_shape),
+            ),
+            head=jnp.zeros((), jnp.int32),
+            size=jnp.zeros((), jnp.int32),
+        )
+
+    @property
+    def capacity(self) -> int:
+        return self.steps.reward.shape[0]
+
+
+@partial(jax.jit, donate_argnums=0)
+def insert(replay: Replay, step: Step) -> Replay:
+    """Write one transition an environment, leaves [env, ...], over the oldest. In place: `replay` is donated."""
+    steps = jax.tree.map(
+        lambda ring, new: jax.lax.dynamic_update_index_in_dim(ring, new, replay.head, 0), replay.steps, step
+    )
+    return Replay(
+        steps=steps,
+        head=(replay.head + 1) % replay.capacity,
+        size=jnp.minimum(replay.size + 1, replay.capacity),
+    )
+
+
+def sample(replay: Replay, batch_size: int, horizon: int, key: PRNGKeyArray) -> Window:
+    """`batch_size` windows of `horizon` transitions, their beginnings uniform over all that is stored."""
+    age_key, env_key = jax.random.split(key)
+    begin = jax.random.randint(age_key, (batch_size,), 0, replay.size)  # 0 is the oldest
+    env = jax.random.randint(env_key, (batch_size,), 0, replay.steps.reward.shape[1])
+    order = begin[:, None] + jnp.arange(horizon, dtype=jnp.int32)[None, :]
+    rows = (replay.head - replay.size + order) % replay.capacity
+    steps = jax.tree.map(lambda ring: ring[rows, env[:, None]], replay.steps)
+    ended = steps.terminated | steps.truncated
+    before = jnp.cumsum(ended, axis=1) - ended  # ends before this transition, within the window
+    return Window(
+        obs=jnp.concatenate([steps.obs[:, :1], steps.next_obs], axis=1),
+        action=steps.action,
+        reward=steps.reward,
+        terminated=steps.terminated,
+        truncated=steps.truncated,
+        mask=(before == 0) & (order < replay.size),
+    )

@@ -1,0 +1,31 @@
+"""The squashed Gaussian policy: a normal in R^n seen through tanh (Haarnoja et al. 2018, appendix C)."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float32, PRNGKeyArray
+
+
+class SquashedGaussian(eqx.Module):
+    """tanh(mean + exp(log_std) * noise), a distribution over [-1, 1]^action."""
+
+    mean: Float32[Array, "action"]  # before the squashing
+    log_std: Float32[Array, "action"]
+
+    @classmethod
+    def of(cls, outputs: Float32[Array, "twice_action"], low: float = -10.0, high: float = 2.0) -> "SquashedGaussian":
+        """From a network's outputs: the log standard deviation is bounded smoothly between `low` and `high`."""
+        mean, raw = jnp.split(outputs, 2)
+        return cls(mean, low + 0.5 * (high - low) * (jnp.tanh(raw) + 1.0))
+
+    def mode(self) -> Float32[Array, "action"]:
+        return jnp.tanh(self.mean)
+
+    def sample(self, key: PRNGKeyArray) -> tuple[Float32[Array, "action"], Float32[Array, ""]]:
+        """(action, its log-probability), differentiable in the parameters. The Jacobian of tanh is counted exactly:
+        log(1 - tanh(u)^2) = 2 (log 2 - u - softplus(-2u))."""
+        noise = jax.random.normal(key, self.mean.shape, jnp.float32)
+        unsquashed = self.mean + jnp.exp(self.log_std) * noise
+        gaussian = -0.5 * noise * noise - self.log_std - 0.5 * jnp.log(2.0 * jnp.pi)
+        jacobian = 2.0 * (jnp.log(2.0) - unsquashed - jax.nn.softplus(-2.0 * unsquashed))
+        return jnp.tanh(unsquashed), jnp.sum(gaussian - jacobian)
