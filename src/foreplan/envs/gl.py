@@ -1,0 +1,57 @@
+"""Which OpenGL there is to draw with on a machine without a screen.
+
+MuJoCo and dm_control read `MUJOCO_GL` once, when they are imported, and fail there if it names what does not exist; so
+it is set here first, to what was seen to work. A value that the user has set stays.
+"""
+
+import ctypes
+import os
+import sys
+
+from foreplan.core.errors import RenderUnavailable
+
+EGL_PLATFORM_DEVICE_EXT = 0x313F
+ADVICE = "install EGL (libegl1) or OSMesa (libosmesa6), or set MUJOCO_GL"
+
+
+def configure() -> None:
+    """Set `MUJOCO_GL`. Call it before MuJoCo or dm_control is imported; elsewhere than on Linux their default works."""
+    if sys.platform == "linux" and not os.environ.get("MUJOCO_GL"):
+        os.environ["MUJOCO_GL"] = "egl" if has_egl() else "osmesa" if has_osmesa() else "disabled"
+
+
+def unavailable(name: str, error: Exception) -> RenderUnavailable:
+    """One line that says why `name` cannot be drawn."""
+    why = f"no OpenGL here; {ADVICE}" if os.environ.get("MUJOCO_GL") == "disabled" else " ".join(str(error).split())
+    return RenderUnavailable(f"{name} cannot be rendered: {why}")
+
+
+def has_osmesa() -> bool:
+    return any(loads(library) for library in ("libOSMesa.so.8", "libOSMesa.so.6", "libOSMesa.so"))
+
+
+def has_egl() -> bool:
+    """Whether some EGL device can be initialised, as MuJoCo will do it."""
+    egl = loads("libEGL.so.1")
+    if egl is None or loads("libOpenGL.so.0") is None:  # PyOpenGL needs the second one too
+        return False
+    egl.eglGetProcAddress.restype = ctypes.c_void_p
+    query, platform = (egl.eglGetProcAddress(name) for name in (b"eglQueryDevicesEXT", b"eglGetPlatformDisplayEXT"))
+    if not query or not platform:
+        return False
+    pointer, integer = ctypes.c_void_p, ctypes.c_int
+    devices, count = (pointer * 16)(), integer()
+    ctypes.CFUNCTYPE(integer, integer, pointer, pointer)(query)(16, devices, ctypes.byref(count))
+    get_display = ctypes.CFUNCTYPE(pointer, integer, pointer, pointer)(platform)
+    egl.eglInitialize.argtypes = [pointer, pointer, pointer]
+    device_ext = 0x313F
+    return any(
+        egl.eglInitialize(get_display(device_ext, device, None), None, None) for device in devices[: count.value]
+    )
+
+
+def loads(library: str) -> ctypes.CDLL | None:
+    try:
+        return ctypes.CDLL(library)
+    except OSError:
+        return None

@@ -1,0 +1,54 @@
+"""How an observation of many parts lies in one vector, and whether a vector is one that was promised."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The parts of a flattened observation, in order, and the bounds it was declared to keep; None where there are
+    none."""
+
+    names: tuple[str, ...]
+    sizes: tuple[int, ...]
+    low: np.ndarray | None = None  # float32 [obs]
+    high: np.ndarray | None = None
+
+    @classmethod
+    def build(cls, parts: Sequence[tuple[str, int]], low: np.ndarray, high: np.ndarray) -> "Layout":
+        """From (name, size) of each part; `low` and `high` are float [obs] and may be infinite."""
+        bounded = bool(np.isfinite(low).any() or np.isfinite(high).any())
+        bounds = (np.asarray(low, np.float32), np.asarray(high, np.float32)) if bounded else (None, None)
+        return cls(tuple(name for name, _ in parts), tuple(size for _, size in parts), *bounds)
+
+    @classmethod
+    def plain(cls, size: int) -> "Layout":
+        return cls(("obs",), (size,))
+
+    @property
+    def size(self) -> int:
+        return sum(self.sizes)
+
+    def field(self, index: int) -> str:
+        """The name of one entry of the flattened observation, such as `position[2]`."""
+        for name, size in zip(self.names, self.sizes, strict=True):
+            if index < size:
+                return f"{name}[{index}]"
+            index -= size
+        raise IndexError(index)
+
+    def fault(self, obs: np.ndarray) -> tuple[int, str, str] | None:
+        """(row, field, what is wrong) of the first broken promise in `obs` [env, obs], or None. Cheap where all is
+        well: it runs at every step."""
+        wrong = None
+        if not np.isfinite(obs).all():
+            wrong, why = ~np.isfinite(obs), "is not finite"
+        elif self.low is not None and ((obs < self.low) | (obs > self.high)).any():
+            wrong, why = (obs < self.low) | (obs > self.high), "is outside its declared bounds"
+        if wrong is None:
+            return None
+        row, index = (int(i) for i in np.argwhere(wrong)[0])
+        bounds = "" if self.low is None or self.high is None else f" [{self.low[index]:g}, {self.high[index]:g}]"
+        return row, f"obs {self.field(index)}", f"{obs[row, index]:g} {why}{bounds if 'bounds' in why else ''}"

@@ -1,0 +1,215 @@
+"""From a name to an environment; what is bad is refused before anything is built.
+
+    dmc/<domain>-<task>       dm_control's suite               action repeat 2
+    gym/<id>                  any registered Gymnasium id      action repeat 1
+    jax/<name>                JAX-native, also models to plan in
+    package.module:factory    your own: factory() gives a gymnasium.Env, a gymnasium VectorEnv, a dm_env.Environment
+                              or an object with the methods of `foreplan.envs.base.Env`
+
+Libraries are imported where they are needed: a worker that steps MuJoCo need not import JAX, nor the reverse.
+"""
+
+import importlib
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from foreplan.core.errors import EnvError, UsageError, unknown
+from foreplan.envs.base import AdaptedEnv, Env
+from foreplan.envs.batch import Batch
+
+if TYPE_CHECKING:
+    from foreplan.core.types import VectorEnv
+
+JAX = {"jax/pendulum": "Pendulum", "jax/cartpole-swingup": "CartpoleSwingup"}
+FORMS = "accepted: dmc/<domain>-<task>, gym/<id>, jax/<name>, package.module:factory; `foreplan envs` lists them"
+SLOW = 1e-3  # seconds a step above which worker processes pay for themselves
+
+
+def make(
+    name: str,
+    num_envs: int = 1,
+    action_repeat: int | None = None,
+    asynchronous: bool | Literal["auto"] = False,
+    render: bool = False,
+) -> "VectorEnv":
+    """`num_envs` copies of the environment called `name`.
+
+    `asynchronous` steps each copy in a process of its own; "auto" does so where a step takes more than a millisecond.
+    `render` must be set for Gymnasium environments that are to be drawn. Raises `UsageError`, or `EnvError` where the
+    environment itself fails.
+    """
+    positive("num_envs", num_envs)
+    if action_repeat is not None:
+        positive("action_repeat", action_repeat)
+    if asynchronous not in (False, True, "auto"):
+        raise UsageError(f"asynchronous is {asynchronous!r}; accepted: False, True, 'auto'")
+    validate(name)
+    if name in JAX:
+        from foreplan.envs.jax_vector import JaxVectorEnv
+
+        return JaxVectorEnv(name, jax_env(name), num_envs, action_repeat or 1)
+    if asynchronous is True:
+        return in_workers(name, num_envs, action_repeat, render)
+    first = instantiate(name, render)
+    if hasattr(first, "single_action_space"):
+        from foreplan.envs.gymnasium_vector import GymVectorEnv
+
+        return GymVectorEnv(name, first, num_envs, action_repeat or 1)
+    env = adapt(name, first, action_repeat)
+    if asynchronous == "auto" and num_envs > 1 and seconds_per_step(env) > SLOW:
+        env.close()
+        return in_workers(name, num_envs, action_repeat, render)
+    return in_process([env, *(build(name, action_repeat, render) for _ in range(num_envs - 1))])
+
+
+def in_process(envs: list[Env]) -> "VectorEnv":
+    from foreplan.envs.vector import HostVectorEnv, Local
+
+    batch = Batch(envs)
+    return HostVectorEnv(envs[0].name, batch.spec, batch.exactness, [Local(batch)], [len(envs)])
+
+
+def in_workers(name: str, num_envs: int, action_repeat: int | None, render: bool) -> "VectorEnv":
+    from foreplan.envs.vector import HostVectorEnv, Remote
+
+    workers = [Remote(name, i, build_batch, name, action_repeat, render, i) for i in range(num_envs)]
+    try:
+        claims = [worker.result() for worker in workers]
+    except Exception:
+        for worker in workers:
+            worker.close()
+        raise
+    return HostVectorEnv(name, *claims[0], workers, [1] * num_envs)
+
+
+def build_batch(name: str, action_repeat: int | None, render: bool, index: int) -> Batch:
+    """What one worker holds."""
+    return Batch([build(name, action_repeat, render)], first=index)
+
+
+def build(name: str, action_repeat: int | None = None, render: bool = False) -> Env:
+    """One environment of the host's. `jax/` environments are built as vectors only."""
+    validate(name)
+    made = instantiate(name, render)
+    if hasattr(made, "single_action_space"):
+        raise UsageError(f"{name} is a vector environment already: it cannot be split into worker processes")
+    return adapt(name, made, action_repeat)
+
+
+def instantiate(name: str, render: bool) -> Any:
+    """An adapter, or whatever a user's factory gives."""
+    try:
+        if name.startswith("dmc/"):
+            from foreplan.envs import dm_control
+
+            return dm_control.load(name)
+        if name.startswith("gym/"):
+            from foreplan.envs import gymnasium
+
+            return gymnasium.load(name, render)
+        return factory(name)()
+    except UsageError:
+        raise
+    except Exception as error:
+        detail = " ".join(f"{type(error).__name__}: {error}".split())
+        raise EnvError(name, 0, 0, "build", detail) from error
+
+
+def adapt(name: str, made: Any, action_repeat: int | None) -> Env:
+    """An `Env` from an adapter or from what a user's factory gave."""
+    if isinstance(made, Env):
+        if action_repeat not in (None, made.spec.action_repeat):
+            raise UsageError(f"{name} repeats actions {made.spec.action_repeat} times itself, not {action_repeat}")
+        return made
+    if hasattr(made, "action_spec") and hasattr(made, "observation_spec"):
+        from foreplan.envs.dm_control import DmAdapter
+
+        made = DmAdapter(name, made)
+    elif hasattr(made, "action_space") and hasattr(made, "observation_space"):
+        from foreplan.envs.gymnasium import GymAdapter
+
+        made = GymAdapter(name, made)
+    elif not hasattr(made, "capture"):
+        raise UsageError(
+            f"{name} gave a {type(made).__name__}; accepted: gymnasium.Env, gymnasium.vector.VectorEnv, "
+            "dm_env.Environment, or an object with the methods of foreplan.envs.base.Env"
+        )
+    return AdaptedEnv(name, made, action_repeat or (2 if name.startswith("dmc/") else 1))
+
+
+def jax_env(name: str) -> Any:
+    """The JAX-native environment called `name`: a `Model` to act in and to plan in."""
+    from foreplan.envs import jax_native
+
+    if name not in JAX:
+        raise unknown("environment", name, JAX)
+    return getattr(jax_native, JAX[name])()
+
+
+def factory(name: str) -> Any:
+    """The callable that `package.module:factory` names; modules are also looked for in the working directory."""
+    module_name, _, attribute = name.partition(":")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise UsageError(f"environment {name!r}: module {module_name!r} cannot be imported: {error}") from error
+    found = getattr(module, attribute, None)
+    if not callable(found):
+        callables = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        raise unknown("factory", attribute, callables, hint=f"a callable of module {module_name!r} is needed")
+    return found
+
+
+def validate(name: str) -> None:
+    """Raise `UsageError` if no environment has this name."""
+    if name.startswith("dmc/"):
+        from foreplan.envs import dm_control
+
+        dm_control.find(name)
+    elif name.startswith("gym/"):
+        from foreplan.envs import gymnasium
+
+        gymnasium.find(name)
+    elif ":" in name and not name.startswith("jax/"):
+        factory(name)
+    elif name not in JAX:
+        raise unknown("environment", name, registered(), hint=FORMS)
+
+
+def registered() -> list[str]:
+    """Every name that is known without building anything."""
+    from foreplan.envs import dm_control, gymnasium
+
+    return [*dm_control.names(), *gymnasium.names(), *JAX]
+
+
+def available() -> list[str]:
+    """The names of all environments that can be acted in here, of Gymnasium's those whose actions are continuous and
+    whose dependencies are installed; each of these is built once to see."""
+    from foreplan.envs import dm_control, gymnasium
+
+    return [*sorted(dm_control.names()), *sorted(gymnasium.usable()), *sorted(JAX)]
+
+
+def positive(what: str, value: Any) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise UsageError(f"{what} is {value!r}; it must be a whole number of at least 1")
+
+
+def seconds_per_step(env: Env, steps: int = 10) -> float:
+    """Measured by acting a little; the next `reset` with a seed leaves no trace of it."""
+    env.reset(0)
+    action = np.zeros(env.spec.action_dim, np.float32)
+    began = time.perf_counter()
+    done = 0
+    ended = False
+    while done < steps and not ended:
+        _, _, terminated, truncated = env.step(action)
+        done, ended = done + 1, terminated or truncated
+    return (time.perf_counter() - began) / done
