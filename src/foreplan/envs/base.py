@@ -21,7 +21,11 @@ class Env(Protocol):
 
     name: str
     spec: Spec
-    exactness: Exactness
+
+    @property
+    def exactness(self) -> Exactness:
+        """What `restore` guarantees; it is settled by the first `reset`."""
+        ...
 
     def reset(self, seed: int | None = None) -> np.ndarray:
         """The first observation, float32 [obs]. With a seed everything begins anew; without one the environment's own

@@ -57,9 +57,9 @@ def load(name: str, render: bool = False) -> "GymAdapter":
     """The adapter of `gym/<id>`. Raises `UsageError`."""
     gl.configure()
     # The passive checker is left out: the vector environment checks the same promises at every step.
-    options = {"render_mode": "rgb_array" if render else None, "disable_env_checker": True}
+    mode = "rgb_array" if render else None
     try:
-        env = gymnasium.make(find(name), **options)
+        env = gymnasium.make(find(name), render_mode=mode, disable_env_checker=True)
     except gymnasium.error.DependencyNotInstalled as error:
         raise UsageError(f"{name} needs a package that is not installed: {error}") from error
     try:
@@ -116,7 +116,7 @@ class GymAdapter:
 
     def _flatten(self, obs: Any) -> np.ndarray:
         if self._shape is None:
-            return spaces.utils.flatten(self._space, obs).astype(np.float32)
+            return np.asarray(spaces.utils.flatten(self._space, obs), np.float32)
         flat = np.array(obs, np.float32)
         if flat.shape != self._shape:
             raise ValueError(f"the observation has shape {flat.shape}, its space {self._shape}")

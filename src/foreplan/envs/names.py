@@ -78,12 +78,12 @@ def in_workers(name: str, num_envs: int, action_repeat: int | None, render: bool
 
     workers = [Remote(name, i, build_batch, name, action_repeat, render, i) for i in range(num_envs)]
     try:
-        claims = [worker.result() for worker in workers]
+        spec, exactness = [worker.result() for worker in workers][0]
     except Exception:
         for worker in workers:
             worker.close()
         raise
-    return HostVectorEnv(name, *claims[0], workers, [1] * num_envs)
+    return HostVectorEnv(name, spec, exactness, workers, [1] * num_envs)
 
 
 def build_batch(name: str, action_repeat: int | None, render: bool, index: int) -> Batch:

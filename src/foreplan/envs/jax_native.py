@@ -1,0 +1,125 @@
+"""JAX-native environments: pure dynamics of one state, to act in and to plan in alike."""
+
+from abc import abstractmethod
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float32, PRNGKeyArray
+
+from foreplan.core.model import Model, State
+
+Line = tuple[tuple[float, float], tuple[float, float], float, tuple[int, int, int]]  # from, to, half width, colour
+GREY, BLUE, ORANGE = (150, 150, 150), (60, 90, 160), (220, 120, 40)
+
+
+class JaxEnv(Model):
+    """A `Model` that also knows where episodes begin, what is seen of a state and how to draw it."""
+
+    obs_names: ClassVar[tuple[str, ...]]
+    action_dim: ClassVar[int] = 1
+    episode_length: ClassVar[int]  # environment steps until truncation
+    terminates: ClassVar[bool] = False
+
+    @abstractmethod
+    def reset(self, key: PRNGKeyArray) -> State:
+        """A state in which an episode begins."""
+
+    @abstractmethod
+    def observe(self, state: State) -> Float32[Array, "obs"]:
+        """What is seen of `state`."""
+
+    @abstractmethod
+    def lines(self, state: State) -> list[Line]:
+        """A drawing of `state` (NumPy) in metres, within 2.4 m of the origin."""
+
+
+class Pendulum(JaxEnv):
+    """Gymnasium's Pendulum-v1: swing up and hold a rod with a weak motor. Reward in [-16.3, 0] a step."""
+
+    obs_names: ClassVar[tuple[str, ...]] = ("cos", "sin", "velocity")
+    episode_length: ClassVar[int] = 200
+
+    def reset(self, key: PRNGKeyArray) -> Float32[Array, "2"]:
+        """(angle from upright in rad, angular velocity in rad/s)."""
+        high = jnp.array([jnp.pi, 1.0], jnp.float32)
+        return jax.random.uniform(key, (2,), jnp.float32, minval=-high, maxval=high)
+
+    def step(
+        self, state: Float32[Array, "2"], action: Float32[Array, "1"], key: PRNGKeyArray
+    ) -> tuple[Float32[Array, "2"], Float32[Array, ""], Float32[Array, ""]]:
+        del key
+        gravity, time_step, max_torque, max_speed = 10.0, 0.05, 2.0, 8.0
+        angle, velocity = state
+        torque = max_torque * jnp.clip(action[0], -1.0, 1.0)
+        from_upright = jnp.mod(angle + jnp.pi, 2 * jnp.pi) - jnp.pi
+        reward = -(from_upright**2 + 0.1 * velocity**2 + 0.001 * torque**2)
+        velocity = velocity + (1.5 * gravity * jnp.sin(angle) + 3.0 * torque) * time_step
+        velocity = jnp.clip(velocity, -max_speed, max_speed)
+        return jnp.stack([angle + velocity * time_step, velocity]), reward, jnp.ones(())
+
+    def observe(self, state: Float32[Array, "2"]) -> Float32[Array, "obs"]:
+        angle, velocity = state
+        return jnp.stack([jnp.cos(angle), jnp.sin(angle), velocity])
+
+    def lines(self, state: Any) -> list[Line]:
+        angle = float(state[0])
+        return [((0.0, 0.0), (1.5 * np.sin(-angle), 1.5 * np.cos(angle)), 0.12, ORANGE)]
+
+
+class CartpoleSwingup(JaxEnv):
+    """dm_control's cartpole-swingup without its joint damping: push a cart to swing its pole up and to hold it there.
+    Reward in [0, 1] a step."""
+
+    obs_names: ClassVar[tuple[str, ...]] = ("position", "cos", "sin", "speed", "velocity")
+    episode_length: ClassVar[int] = 1000
+
+    def reset(self, key: PRNGKeyArray) -> Float32[Array, "4"]:
+        """(cart position in m, pole angle from upright in rad, and their rates)."""
+        hanging = jnp.array([0.0, jnp.pi, 0.0, 0.0], jnp.float32)
+        return hanging + 0.01 * jax.random.normal(key, (4,), jnp.float32)
+
+    def step(
+        self, state: Float32[Array, "4"], action: Float32[Array, "1"], key: PRNGKeyArray
+    ) -> tuple[Float32[Array, "4"], Float32[Array, ""], Float32[Array, ""]]:
+        del key
+        gravity, time_step, rail = 9.81, 0.01, 1.8
+        mass, pole_mass, half_length, force = 1.1, 0.1, 0.5, 10.0  # `mass` is of cart and pole together
+        position, angle, speed, velocity = state
+        push = jnp.clip(action[0], -1.0, 1.0)
+        sin, cos = jnp.sin(angle), jnp.cos(angle)
+        drive = (force * push + pole_mass * half_length * velocity**2 * sin) / mass
+        spin = (gravity * sin - cos * drive) / (half_length * (4.0 / 3.0 - pole_mass * cos**2 / mass))
+        velocity = velocity + spin * time_step
+        speed = speed + (drive - pole_mass * half_length * spin * cos / mass) * time_step
+        angle = angle + velocity * time_step
+        at_end = jnp.abs(position + speed * time_step) >= rail  # the cart stops dead at the end of its rail
+        position = jnp.clip(position + speed * time_step, -rail, rail)
+        speed = jnp.where(at_end, 0.0, speed)
+        upright = (jnp.cos(angle) + 1.0) / 2.0
+        centred = (1.0 + 0.1 ** ((position / 2.0) ** 2)) / 2.0
+        gentle = (5.0 - push**2) / 5.0
+        slow = (1.0 + 0.1 ** ((velocity / 5.0) ** 2)) / 2.0
+        return jnp.stack([position, angle, speed, velocity]), upright * centred * gentle * slow, jnp.ones(())
+
+    def observe(self, state: Float32[Array, "4"]) -> Float32[Array, "obs"]:
+        position, angle, speed, velocity = state
+        return jnp.stack([position, jnp.cos(angle), jnp.sin(angle), speed, velocity])
+
+    def lines(self, state: Any) -> list[Line]:
+        x, angle = float(state[0]), float(state[1])
+        rail: Line = ((-1.8, 0.0), (1.8, 0.0), 0.03, GREY)
+        cart: Line = ((x - 0.15, 0.0), (x + 0.15, 0.0), 0.12, BLUE)
+        return [rail, cart, ((x, 0.0), (x + np.sin(angle), np.cos(angle)), 0.05, ORANGE)]
+
+
+def draw(lines: list[Line], size: int = 240) -> np.ndarray:
+    """The lines on white, uint8 [size, size, 3]: a pixel belongs to a line where it is near enough to it."""
+    picture = np.full((size, size, 3), 255, np.uint8)
+    x, y = np.meshgrid(np.linspace(-2.4, 2.4, size), np.linspace(2.4, -2.4, size))
+    for (x0, y0), (x1, y1), half_width, colour in lines:
+        dx, dy = x1 - x0, y1 - y0
+        along = np.clip(((x - x0) * dx + (y - y0) * dy) / (dx * dx + dy * dy), 0.0, 1.0)
+        picture[np.hypot(x - x0 - along * dx, y - y0 - along * dy) < half_width] = colour
+    return picture
