@@ -67,6 +67,9 @@ class VectorEnv(Protocol):
 class Agent(Protocol):
     """A frozen dataclass: its fields are the configuration and, through tyro, the command line."""
 
+    @property
+    def utd(self) -> float: ...  # gradient updates a decision; may be a fraction
+    def seed_steps(self, spec: Spec) -> int: ...  # decisions at random before learning begins
     def init(self, spec: Spec, key: PRNGKeyArray) -> Learner: ...
     def memory(self, spec: Spec) -> Memory: ...
     def act(

@@ -1,0 +1,33 @@
+"""Stateless randomness: the seed, a stream and a counter are the whole state, so a checkpoint needs no more."""
+
+from functools import partial
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float32, PRNGKeyArray
+
+Stream = Literal["init", "act", "learn", "evaluate", "reset"]
+STREAMS: dict[Stream, int] = {"init": 0, "act": 1, "learn": 2, "evaluate": 3, "reset": 4}
+
+
+class Keys:
+    """`keys(stream, count)` is the random key of the `count`-th draw of a stream. No implicit transfer is made."""
+
+    def __init__(self, seed: int) -> None:
+        self.root = jax.random.key(jax.device_put(np.uint32(seed)))
+
+    def __call__(self, stream: Stream, count: int = 0) -> PRNGKeyArray:
+        return _fold(self.root, jax.device_put(np.array([STREAMS[stream], count], np.uint32)))
+
+
+@jax.jit
+def _fold(root: PRNGKeyArray, where: Array) -> PRNGKeyArray:
+    return jax.random.fold_in(jax.random.fold_in(root, where[0]), where[1])
+
+
+@partial(jax.jit, static_argnums=(1, 2))
+def random_actions(key: PRNGKeyArray, num_envs: int, action_dim: int) -> Float32[Array, "env action"]:
+    """Uniform in [-1, 1]."""
+    return jax.random.uniform(key, (num_envs, action_dim), jnp.float32, -1.0, 1.0)

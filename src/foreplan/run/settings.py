@@ -1,0 +1,135 @@
+"""What a run is: its settings, and `config.json`, from which agent and environment are rebuilt."""
+
+import dataclasses
+import importlib
+import importlib.metadata
+import json
+import math
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+
+from foreplan.core.errors import UsageError
+from foreplan.core.types import Agent
+
+MAX_SEED = 2**31 - 1  # seeds above are kept for evaluation
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How long to train, on what, and what to write down. Steps are environment steps: decisions x action repeat."""
+
+    env: str
+    steps: int = 100_000
+    seed: int = 0
+    num_envs: int = 1
+    action_repeat: int | None = None  # None: the environment's default
+    asynchronous: Literal["auto", "yes", "no"] = "auto"  # environments in worker processes; auto: where steps are slow
+    eval_every: int = 10_000
+    eval_episodes: int = 10
+    log_every: int = 1_000
+    save_every: int = 10_000
+    keep: int = 3  # checkpoints
+    buffer: int = 1_000_000  # transitions in the replay buffer, at most
+    tensorboard: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "num_envs", "eval_every", "eval_episodes", "log_every", "save_every", "keep", "buffer"):
+            at_least(name, getattr(self, name), 1)
+        if self.action_repeat is not None:
+            at_least("action_repeat", self.action_repeat, 1)
+        if not 0 <= self.seed <= MAX_SEED:
+            raise UsageError(f"seed is {self.seed}; accepted: whole numbers from 0 to {MAX_SEED}")
+
+
+def at_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise UsageError(f"{name.replace('_', '-')} is {value}; accepted: whole numbers from {least} up")
+
+
+def refuse_non_finite(config: Any, path: str = "agent") -> None:
+    """Refuse a configuration in which some number, however deep, is NaN or infinite."""
+    for field in dataclasses.fields(config):
+        value, name = getattr(config, field.name), f"{path}.{field.name}"
+        if dataclasses.is_dataclass(value):
+            refuse_non_finite(value, name)
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise UsageError(f"{name} is {value}; accepted: finite numbers")
+
+
+def encode(value: Any) -> Any:
+    """A configuration as JSON: dataclasses name their class, so that `decode` can rebuild them."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        name = f"{type(value).__module__}:{type(value).__qualname__}"
+        return {"class": name} | {field.name: encode(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, tuple | list):
+        return [encode(item) for item in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"a configuration holds numbers, strings, tuples and dataclasses, not {value!r}")
+
+
+def decode(value: Any) -> Any:
+    """The inverse of `encode`; lists become tuples, for configurations are hashable."""
+    if isinstance(value, list):
+        return tuple(decode(item) for item in value)
+    if not isinstance(value, dict):
+        return value
+    module, _, name = value["class"].partition(":")
+    configuration = getattr(importlib.import_module(module), name)
+    if not dataclasses.is_dataclass(configuration):
+        raise TypeError(f"{value['class']} is not a dataclass")
+    make: Any = configuration
+    return make(**{key: decode(item) for key, item in value.items() if key != "class"})
+
+
+def write_config(out: Path, agent: Agent, settings: Settings, name: str) -> None:
+    config = {
+        "name": name,
+        "agent": encode(agent),
+        "run": dataclasses.asdict(settings),
+        "versions": versions(),
+        "hardware": hardware(),
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    partial = out / ".config.json.partial"
+    partial.write_text(json.dumps(config, indent=2) + "\n")
+    partial.rename(out / "config.json")
+
+
+def read_config(out: Path) -> tuple[Agent, Settings, dict[str, Any]]:
+    """Agent, settings and the whole document of a run directory. Raises UsageError where there is none."""
+    path = out / "config.json"
+    if not path.is_file():
+        raise UsageError(f"{out} is not a run directory: it has no config.json")
+    try:
+        config = json.loads(path.read_text())
+        return decode(config["agent"]), Settings(**config["run"]), config
+    except (KeyError, TypeError, json.JSONDecodeError, ImportError, AttributeError) as error:
+        raise UsageError(f"{path} cannot be read: {error!r}") from error
+
+
+def versions() -> dict[str, str]:
+    packages = ("foreplan", "jax", "jaxlib", "equinox", "optax", "numpy", "gymnasium", "mujoco", "dm-control")
+    found = {"python": platform.python_version()}
+    for package in packages:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:  # a source tree that was not installed
+            continue
+    return found
+
+
+def hardware() -> dict[str, Any]:
+    device = jax.devices()[0]
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "platform": platform.platform(terse=True),
+        "machine": platform.machine(),
+        "cpus": cpus,
+        "device": f"{device.platform}: {device.device_kind}",
+    }

@@ -1,0 +1,130 @@
+"""All that a turn of the loop changes, and how a checkpoint holds it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from foreplan.core.errors import UsageError
+from foreplan.core.replay import Replay
+from foreplan.core.types import Agent, Learner, Memory, Spec, TimeStep, VectorEnv
+from foreplan.run.checkpoint import flatten, paths, unflatten
+from foreplan.run.clock import Clock
+from foreplan.run.log import Meter
+from foreplan.run.randomness import Keys
+from foreplan.run.settings import Settings
+
+
+@dataclass
+class State:
+    learner: Learner
+    memory: Memory
+    replay: Replay
+    timestep: TimeStep  # on the device
+    clock: Clock
+    meter: Meter
+
+
+def put(tree: Any) -> Any:
+    """The tree on the device, by an explicit transfer; it never shares memory that an environment may write to."""
+    return jax.device_put(tree, may_alias=False)
+
+
+def begin(agent: Agent, env: VectorEnv, settings: Settings, keys: Keys) -> State:
+    """The state before the first turn."""
+    return State(
+        learner=agent.init(env.spec, keys("init")),
+        memory=agent.memory(env.spec),
+        replay=Replay.create(env.spec, capacity(settings, env.spec)),
+        timestep=put(env.reset(settings.seed)),
+        clock=Clock(env.spec.num_envs, env.spec.action_repeat),
+        meter=Meter(env.spec.num_envs),
+    )
+
+
+def capacity(settings: Settings, spec: Spec) -> int:
+    """Transitions: as many as the run will see, at most `settings.buffer`, a whole number in each environment."""
+    turns = -(-settings.steps // (spec.action_repeat * spec.num_envs))
+    return min(turns * spec.num_envs, max(settings.buffer, spec.num_envs))
+
+
+def pack(state: State, env: VectorEnv | None) -> dict[str, Any]:
+    """The parts of a checkpoint; without `env` a resumed run begins new episodes."""
+    rows, head = (int(jax.device_get(x)) for x in (state.replay.size, state.replay.head))
+    steps = flatten(state.replay.steps)
+    return {
+        "learner": flatten(state.learner),
+        "memory": flatten(state.memory),
+        "timestep": flatten(state.timestep),
+        "replay": {"rows": rows, "head": head} | {name: ring[:rows] for name, ring in steps.items()},
+        "clock": state.clock.snapshot(),
+        "meter": state.meter.snapshot(),
+        "env": {} if env is None else {"snapshot": env.snapshot()},
+    }
+
+
+def unpack(parts: Mapping[str, Any], agent: Agent, env: VectorEnv, settings: Settings) -> State:
+    """The state that `pack` has packed; puts `env` where it was."""
+    clock = Clock(**parts["clock"])
+    if (clock.num_envs, clock.action_repeat) != (env.spec.num_envs, env.spec.action_repeat):
+        raise UsageError(
+            f"the checkpoint has {clock.num_envs} environments and action repeat {clock.action_repeat},"
+            f" the environment {env.spec.num_envs} and {env.spec.action_repeat}"
+        )
+    meter = Meter(clock.num_envs)
+    meter.restore(parts["meter"])
+    like = jax.eval_shape(lambda: Replay.create(env.spec, capacity(settings, env.spec)))
+    replay = _fill(like, parts["replay"])
+    if "snapshot" in parts["env"]:
+        env.restore(parts["env"]["snapshot"])
+        timestep = unflatten(_timestep_like(env.spec), parts["timestep"])
+    else:
+        seed = int(np.random.SeedSequence([settings.seed, clock.turns]).generate_state(1)[0]) >> 1
+        timestep, replay = put(env.reset(seed)), _cut(replay)
+        meter.drop(np.ones(clock.num_envs, bool))
+    return State(
+        learner=unflatten(learner_like(agent, env.spec), parts["learner"]),
+        memory=unflatten(jax.eval_shape(lambda: agent.memory(env.spec)), parts["memory"]),
+        replay=replay,
+        timestep=timestep,
+        clock=clock,
+        meter=meter,
+    )
+
+
+def learner_like(agent: Agent, spec: Spec) -> Learner:
+    """The structure and shapes of a learner, without making one."""
+    return jax.eval_shape(lambda: agent.init(spec, jax.random.key(0)))
+
+
+def _timestep_like(spec: Spec) -> TimeStep:
+    def leaf(dtype: Any, *shape: int) -> Any:
+        return jax.ShapeDtypeStruct((spec.num_envs, *shape), dtype)
+
+    flags = {name: leaf(np.bool_) for name in ("terminated", "truncated", "first")}
+    return TimeStep(obs=leaf(np.float32, *spec.obs_shape), reward=leaf(np.float32), **flags)
+
+
+def _fill(like: Replay, saved: Mapping[str, Any]) -> Replay:
+    """A buffer of the shapes of `like` with the saved rows, oldest first; where it is smaller, with the newest."""
+    room = like.capacity
+    rows = min(saved["rows"], room)
+
+    def fill(ring: Any, name: str) -> jax.Array:
+        full = np.zeros(ring.shape, ring.dtype)
+        full[:rows] = np.roll(saved[name], -saved["head"], axis=0)[saved["rows"] - rows :]
+        return put(full)
+
+    leaves, structure = jax.tree.flatten(like.steps)
+    steps = jax.tree.unflatten(structure, map(fill, leaves, paths(like.steps)))
+    return Replay(steps=steps, head=put(np.int32(rows % room)), size=put(np.int32(rows)))
+
+
+def _cut(replay: Replay) -> Replay:
+    """End the newest transition of every environment by truncation: what follows belongs to other episodes."""
+    truncated = jnp.asarray(replay.steps.truncated).at[(replay.head - 1) % replay.capacity].set(True)
+    return eqx.tree_at(lambda r: r.steps.truncated, replay, truncated)
