@@ -109,8 +109,7 @@ class AdaptedEnv:
     def step(self, action: np.ndarray) -> StepResult:
         if self.exactness == "replay":
             self._log.append(np.array(action, np.float32))
-        raw = np.minimum(np.maximum(self._middle + self._half * action, self._low), self._high)
-        raw = raw.astype(self._dtype, copy=False).reshape(self._shape)
+        raw = self.rescale(action)
         obs, total, terminated, truncated = self._adapter.step(raw)
         for _ in range(self._repeat - 1):
             if terminated or truncated:
@@ -118,6 +117,15 @@ class AdaptedEnv:
             obs, reward, terminated, truncated = self._adapter.step(raw)
             total += reward
         return obs, total, terminated, truncated
+
+    def rescale(self, action: np.ndarray) -> np.ndarray:
+        """The environment's own action for one in [-1, 1]; what lies outside is clipped."""
+        raw = np.minimum(np.maximum(self._middle + self._half * action, self._low), self._high)
+        return raw.astype(self._dtype, copy=False).reshape(self._shape)
+
+    @property
+    def action_bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        return self._adapter.action_low, self._adapter.action_high
 
     def snapshot(self) -> Snapshot:
         saved: dict = {"seed": self._seed, "episode": self._episode}

@@ -20,7 +20,7 @@ class Batch:
     """`envs[i]` is environment `first + i` of the vector environment; each has its own stream of seeds."""
 
     def __init__(self, envs: Sequence[Env], first: int = 0) -> None:
-        self._envs, self._first = list(envs), first
+        self.envs, self._first = list(envs), first
         self.spec = envs[0].spec
         self._size = int(np.prod(envs[0].spec.obs_shape))
         self._layout: Layout = getattr(envs[0], "layout", Layout.plain(self._size))
@@ -28,12 +28,12 @@ class Batch:
 
     @property
     def exactness(self) -> Exactness:
-        return weakest(env.exactness for env in self._envs)
+        return weakest(env.exactness for env in self.envs)
 
     def reset(self, seed: int) -> np.ndarray:
         """First observations [env, obs]. Environment i's stream follows from (seed, i) alone."""
-        obs = np.empty((len(self._envs), self._size), np.float32)
-        for i, env in enumerate(self._envs):
+        obs = np.empty((len(self.envs), self._size), np.float32)
+        for i, env in enumerate(self.envs):
             stream = np.random.SeedSequence(seed, spawn_key=(self._first + i,))
             self._steps[i] = 0
             self._guard(i, "reset", self._first_obs, env, obs[i], int(stream.generate_state(1)[0]) >> 1)
@@ -41,10 +41,10 @@ class Batch:
 
     def restart(self, ended: np.ndarray) -> np.ndarray:
         """First observations [env, obs] of the environments that have `ended`; the other rows mean nothing."""
-        obs = np.zeros((len(self._envs), self._size), np.float32)
+        obs = np.zeros((len(self.envs), self._size), np.float32)
         for i in np.flatnonzero(ended).tolist():
             self._steps[i] = 0
-            self._guard(i, "reset", self._first_obs, self._envs[i], obs[i], None)
+            self._guard(i, "reset", self._first_obs, self.envs[i], obs[i], None)
         return self._checked(obs)
 
     def _first_obs(self, env: Env, row: np.ndarray, seed: int | None) -> None:
@@ -53,12 +53,12 @@ class Batch:
     def step(self, actions: np.ndarray) -> StepArrays:
         """One decision each: `actions` [env, action] to obs, reward, terminated, truncated, in new arrays, for JAX may
         go on using the memory of those it was given."""
-        count = len(self._envs)
+        count = len(self.envs)
         obs, reward = np.empty((count, self._size), np.float32), np.empty(count, np.float32)
         terminated, truncated = np.empty(count, np.bool_), np.empty(count, np.bool_)
         i = 0
         try:
-            for i, env in enumerate(self._envs):
+            for i, env in enumerate(self.envs):
                 self._steps[i] += 1
                 row, reward[i], terminated[i], truncated[i] = env.step(actions[i])
                 fill(obs[i], row)
@@ -66,14 +66,14 @@ class Batch:
             raise self._error(i, "step", error) from error
         if not np.isfinite(reward).all():
             i = int(np.flatnonzero(~np.isfinite(reward))[0])
-            raise EnvError(self._envs[i].name, self._first + i, self._steps[i], "reward", f"{reward[i]} is not finite")
+            raise EnvError(self.envs[i].name, self._first + i, self._steps[i], "reward", f"{reward[i]} is not finite")
         return self._checked(obs), reward, terminated, truncated
 
     def _checked(self, obs: np.ndarray) -> np.ndarray:
         fault = self._layout.fault(obs)
         if fault is not None:
             i, field, detail = fault
-            raise EnvError(self._envs[i].name, self._first + i, self._steps[i], field, detail)
+            raise EnvError(self.envs[i].name, self._first + i, self._steps[i], field, detail)
         return obs
 
     def _guard(self, i: int, field: str, function: Callable[..., Any], *args: Any) -> Any:
@@ -84,25 +84,25 @@ class Batch:
 
     def _error(self, i: int, field: str, error: Exception) -> EnvError:
         detail = " ".join(f"{type(error).__name__}: {error}".split())
-        return EnvError(self._envs[i].name, self._first + i, self._steps[i], field, detail)
+        return EnvError(self.envs[i].name, self._first + i, self._steps[i], field, detail)
 
     def snapshot(self) -> Snapshot:
-        return {str(self._first + i): self._save(i) for i in range(len(self._envs))}
+        return {str(self._first + i): self._save(i) for i in range(len(self.envs))}
 
     def _save(self, i: int) -> Snapshot:
-        return {"steps": self._steps[i], "env": self._guard(i, "snapshot", self._envs[i].snapshot)}
+        return {"steps": self._steps[i], "env": self._guard(i, "snapshot", self.envs[i].snapshot)}
 
     def restore(self, snapshot: Snapshot) -> None:
-        for i, env in enumerate(self._envs):
+        for i, env in enumerate(self.envs):
             saved = snapshot[str(self._first + i)]
             self._steps[i] = saved["steps"]
             self._guard(i, "restore", env.restore, saved["env"])
 
     def render(self, index: int) -> np.ndarray:
-        return self._envs[index - self._first].render()
+        return self.envs[index - self._first].render()
 
     def close(self) -> None:
-        for env in self._envs:
+        for env in self.envs:
             env.close()
 
 

@@ -73,16 +73,22 @@ def in_process(envs: list[Env]) -> "VectorEnv":
     return HostVectorEnv(envs[0].name, batch.spec, batch.exactness, [Local(batch)], [len(envs)])
 
 
+def hosts(env: Any) -> list[Env]:
+    """The single environments inside a vector environment, as far as they live in this process."""
+    return [host for part in getattr(env, "parts", []) for host in getattr(part, "envs", [])]
+
+
 def in_workers(name: str, num_envs: int, action_repeat: int | None, render: bool) -> "VectorEnv":
     from foreplan.envs.vector import HostVectorEnv, Remote
 
     workers = [Remote(name, i, build_batch, name, action_repeat, render, i) for i in range(num_envs)]
     try:
-        spec, exactness = [worker.result() for worker in workers][0]
+        claims = [worker.result() for worker in workers]
     except Exception:
         for worker in workers:
             worker.close()
         raise
+    spec, exactness = claims[0]
     return HostVectorEnv(name, spec, exactness, workers, [1] * num_envs)
 
 

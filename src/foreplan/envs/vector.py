@@ -32,6 +32,7 @@ class Local:
 
     def __init__(self, batch: Batch) -> None:
         self._batch = batch
+        self.envs = batch.envs
 
     def submit(self, method: str, *args: Any) -> None:
         self._call = method, args
@@ -87,7 +88,7 @@ class HostVectorEnv:
     ) -> None:
         self.name, self.exactness = name, exactness
         self.spec = replace(spec, num_envs=sum(counts))
-        self._parts = list(parts)
+        self.parts = list(parts)
         edges = np.concatenate([[0], np.cumsum(counts)]).tolist()
         self._slices = [slice(a, b) for a, b in itertools.pairwise(edges)]
         self._ended = np.ones(self.spec.num_envs, np.bool_)  # nothing can be stepped before the first reset
@@ -106,7 +107,7 @@ class HostVectorEnv:
         if self._running or self._ended.any():
             raise RuntimeError(f"{self.name}: send() must follow recv(), and restart() where an episode has ended")
         self._running = True
-        for part, where in zip(self._parts, self._slices, strict=True):
+        for part, where in zip(self.parts, self._slices, strict=True):
             part.submit("step", actions[where])
 
     def recv(self) -> TimeStep:
@@ -122,7 +123,7 @@ class HostVectorEnv:
         ended = np.asarray(after.terminated) | np.asarray(after.truncated)
         if not ended.any():
             return after
-        for part, where in zip(self._parts, self._slices, strict=True):
+        for part, where in zip(self.parts, self._slices, strict=True):
             part.submit("restart", ended[where])
         fresh = join(self._results())
         self._ended = self._ended & ~ended
@@ -146,26 +147,26 @@ class HostVectorEnv:
         """What environment `index` looks like, uint8 [height, width, 3]. Raises `RenderUnavailable`."""
         if not 0 <= index < self.spec.num_envs or self._running:
             raise ValueError(f"{self.name}: cannot render environment {index} of {self.spec.num_envs} now")
-        part = next(part for part, where in zip(self._parts, self._slices, strict=True) if index < where.stop)
+        part = next(part for part, where in zip(self.parts, self._slices, strict=True) if index < where.stop)
         part.submit("render", index)
         return part.result()
 
     def close(self) -> None:
-        for part in self._parts:
+        for part in self.parts:
             part.close()
-        self._parts, self._slices = [], []
+        self.parts, self._slices = [], []
 
     def _ask(self, method: str, *args: Any) -> list[Any]:
         if self._running:
             raise RuntimeError(f"{self.name}: {method}() must not come between send() and recv()")
-        for part in self._parts:
+        for part in self.parts:
             part.submit(method, *args)
         return self._results()
 
     def _results(self) -> list[Any]:
         """One result from each part; all are read before an error is raised, so that none is left in a pipe."""
         results, error = [], None
-        for part in self._parts:
+        for part in self.parts:
             try:
                 results.append(part.result())
             except Exception as problem:
