@@ -4,6 +4,7 @@ This module and what it imports do without JAX: it is what a worker process runs
 """
 
 from collections.abc import Callable, Sequence
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -60,13 +61,13 @@ class Batch:
         try:
             for i, env in enumerate(self.envs):
                 self._steps[i] += 1
-                row, reward[i], terminated[i], truncated[i] = env.step(actions[i])
+                row, gain, terminated[i], truncated[i] = env.step(actions[i])
                 fill(obs[i], row)
+                reward[i] = gain
+                if not isfinite(gain):
+                    raise ValueError(f"the reward {gain} is not finite")
         except Exception as error:
             raise self._error(i, "step", error) from error
-        if not np.isfinite(reward).all():
-            i = int(np.flatnonzero(~np.isfinite(reward))[0])
-            raise EnvError(self.envs[i].name, self._first + i, self._steps[i], "reward", f"{reward[i]} is not finite")
         return self._checked(obs), reward, terminated, truncated
 
     def _checked(self, obs: np.ndarray) -> np.ndarray:

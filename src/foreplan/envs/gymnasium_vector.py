@@ -65,7 +65,7 @@ class GymVectorEnv:
 
     def send(self, actions: np.ndarray) -> None:
         actions = check_actions(self.name, self.spec, actions)
-        if self._pending is not None or self._ended.any():
+        if self._pending is not None or np.count_nonzero(self._ended):
             raise RuntimeError(f"{self.name}: send() must follow recv(), and restart() where an episode has ended")
         self._pending = actions.copy()
 
@@ -95,8 +95,8 @@ class GymVectorEnv:
         return TimeStep(self._checked(successor), reward, *flags, np.zeros(self.spec.num_envs, np.bool_))
 
     def restart(self, after: TimeStep) -> TimeStep:
-        ended = np.asarray(after.terminated) | np.asarray(after.truncated)
-        if not ended.any():
+        ended = self._ended
+        if not np.count_nonzero(ended):
             return after
         if self._mode is AutoresetMode.SAME_STEP:
             fresh = self._fresh
@@ -109,7 +109,7 @@ class GymVectorEnv:
                 raise EnvError(self.name, i, int(self._steps[i]), "reset", detail)
         self._restarts[-1] |= ended
         self._steps[ended] = 0
-        self._ended &= ~ended
+        self._ended = np.zeros(self.spec.num_envs, np.bool_)
         return begun(after, ended, self._checked(fresh))
 
     def _final(self, infos: dict, i: int) -> np.ndarray:

@@ -96,7 +96,7 @@ class JaxVectorEnv:
 
     def send(self, actions: np.ndarray) -> None:
         actions = check_actions(self.name, self.spec, actions)
-        if self._pending is not None or self._ended.any():
+        if self._pending is not None or np.count_nonzero(self._ended):
             raise RuntimeError(f"{self.name}: send() must follow recv(), and restart() where an episode has ended")
         self._running, self._pending = self._step(self._running, actions)
 
@@ -111,11 +111,11 @@ class JaxVectorEnv:
         return TimeStep(obs, reward, terminated, truncated, np.zeros(self.spec.num_envs, np.bool_))
 
     def restart(self, after: TimeStep) -> TimeStep:
-        ended = np.asarray(after.terminated) | np.asarray(after.truncated)
-        if not ended.any():
+        ended = self._ended
+        if not np.count_nonzero(ended):
             return after
         self._running, obs = self._restart(self._running, ended)
-        self._ended = self._ended & ~ended
+        self._ended = np.zeros(self.spec.num_envs, np.bool_)
         return begun(after, ended, self._checked(obs))
 
     def _checked(self, obs: Array) -> np.ndarray:

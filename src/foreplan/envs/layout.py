@@ -42,13 +42,13 @@ class Layout:
     def fault(self, obs: np.ndarray) -> tuple[int, str, str] | None:
         """(row, field, what is wrong) of the first broken promise in `obs` [env, obs], or None. Cheap where all is
         well: it runs at every step."""
-        wrong = None
-        if not np.isfinite(obs).all():
-            wrong, why = ~np.isfinite(obs), "is not finite"
-        elif self.low is not None and ((obs < self.low) | (obs > self.high)).any():
-            wrong, why = (obs < self.low) | (obs > self.high), "is outside its declared bounds"
-        if wrong is None:
+        good = np.isfinite(obs)
+        if self.low is not None and self.high is not None:
+            good &= (obs >= self.low) & (obs <= self.high)
+        if np.count_nonzero(good) == obs.size:
             return None
-        row, index = (int(i) for i in np.argwhere(wrong)[0])
-        bounds = "" if self.low is None or self.high is None else f" [{self.low[index]:g}, {self.high[index]:g}]"
-        return row, f"obs {self.field(index)}", f"{obs[row, index]:g} {why}{bounds if 'bounds' in why else ''}"
+        row, index = (int(i) for i in np.argwhere(~good)[0])
+        why = "is not finite"
+        if self.low is not None and self.high is not None and np.isfinite(obs[row, index]):
+            why = f"is outside its declared bounds [{self.low[index]:g}, {self.high[index]:g}]"
+        return row, f"obs {self.field(index)}", f"{obs[row, index]:g} {why}"

@@ -99,12 +99,12 @@ class HostVectorEnv:
         results = self._ask("reset", seed)
         self.exactness = weakest(exactness for _, exactness in results)
         self._ended = np.zeros(self.spec.num_envs, np.bool_)
-        return first_step(join([obs for obs, _ in results]))
+        return first_step(np.concatenate([obs for obs, _ in results]))
 
     def send(self, actions: np.ndarray) -> None:
         """Begin a step: `actions` are float [env, action] in [-1, 1]."""
         actions = check_actions(self.name, self.spec, actions)
-        if self._running or self._ended.any():
+        if self._running or np.count_nonzero(self._ended):
             raise RuntimeError(f"{self.name}: send() must follow recv(), and restart() where an episode has ended")
         self._running = True
         for part, where in zip(self.parts, self._slices, strict=True):
@@ -114,19 +114,20 @@ class HostVectorEnv:
         """Finish the step."""
         self._running = False
         results = self._results()
-        obs, reward, terminated, truncated = (join(list(arrays)) for arrays in zip(*results, strict=True))
+        whole = results[0] if len(results) == 1 else map(np.concatenate, zip(*results, strict=True))
+        obs, reward, terminated, truncated = whole
         self._ended = terminated | truncated
         return TimeStep(obs, reward, terminated, truncated, np.zeros(self.spec.num_envs, np.bool_))
 
     def restart(self, after: TimeStep) -> TimeStep:
-        """The step to act on: as `after`, with the environments that have ended begun anew."""
-        ended = np.asarray(after.terminated) | np.asarray(after.truncated)
-        if not ended.any():
+        """The step to act on: `after`, which the last `recv` gave, with the environments that ended begun anew."""
+        ended = self._ended
+        if not np.count_nonzero(ended):
             return after
         for part, where in zip(self.parts, self._slices, strict=True):
             part.submit("restart", ended[where])
-        fresh = join(self._results())
-        self._ended = self._ended & ~ended
+        fresh = np.concatenate(self._results())
+        self._ended = np.zeros(self.spec.num_envs, np.bool_)
         return begun(after, ended, fresh)
 
     def snapshot(self) -> Snapshot:
@@ -176,16 +177,12 @@ class HostVectorEnv:
         return results
 
 
-def join(arrays: list[np.ndarray]) -> np.ndarray:
-    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
-
-
 def check_actions(name: str, spec: Spec, actions: np.ndarray) -> np.ndarray:
     """`actions` as float32 [env, action], all finite. Raises `ValueError`."""
     actions = np.asarray(actions, np.float32)
     if actions.shape != (spec.num_envs, spec.action_dim):
         raise ValueError(f"{name}: actions have shape {actions.shape}, expected {(spec.num_envs, spec.action_dim)}")
-    if not np.isfinite(actions).all():
+    if np.count_nonzero(np.isfinite(actions)) != actions.size:
         raise ValueError(f"{name}: the actions of environment {int(np.argwhere(~np.isfinite(actions))[0, 0])} are NaN")
     return actions
 
