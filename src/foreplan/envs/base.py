@@ -51,6 +51,7 @@ class Env(Protocol):
     def close(self) -> None: ...
 
 
+@runtime_checkable
 class Adapter(Protocol):
     """What must be said of a library's environment, in the library's units."""
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from foreplan.core.errors import EnvError, UsageError, unknown
-from foreplan.envs.base import AdaptedEnv, Env
+from foreplan.envs.base import AdaptedEnv, Adapter, Env
 from foreplan.envs.batch import Batch
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def adapt(name: str, made: Any, action_repeat: int | None) -> Env:
         from foreplan.envs.gymnasium import GymAdapter
 
         made = GymAdapter(name, made)
-    elif not hasattr(made, "capture"):
+    elif not isinstance(made, Adapter):
         raise UsageError(
             f"{name} gave a {type(made).__name__}; accepted: gymnasium.Env, gymnasium.vector.VectorEnv, "
             "dm_env.Environment, or an object with the methods of foreplan.envs.base.Env"

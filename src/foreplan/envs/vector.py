@@ -9,7 +9,7 @@ import itertools
 import multiprocessing
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from foreplan.envs.batch import Batch, weakest
 from foreplan.envs.worker import work
 
 
+@runtime_checkable
 class Part(Protocol):
     """Some of the environments. Each `submit` is answered by one `result`, in order."""
 
