@@ -1,5 +1,6 @@
 """What a worker process runs. Nothing here may import JAX: it would cost a second and 100 MB a worker."""
 
+import signal
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
@@ -12,6 +13,7 @@ def work(pipe: Connection, build: Callable[..., Any], *args: Any) -> None:
 
     The first answer, unasked, says whether it could be built: its spec and exactness.
     """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its turn and closes
     batch, method = None, ""
     while method != "close":
         try:
@@ -23,7 +25,7 @@ def work(pipe: Connection, build: Callable[..., Any], *args: Any) -> None:
                 answer = getattr(batch, method)(*arguments)
                 answer = (answer, batch.exactness) if method == "reset" else answer
             pipe.send((True, answer))
-        except (EOFError, KeyboardInterrupt):  # the parent is gone, or was interrupted and closes in its own time
+        except EOFError:  # the parent is gone
             return
         except Exception as error:
             known = isinstance(error, (UsageError, EnvError, RenderUnavailable))  # these pass through a pipe
