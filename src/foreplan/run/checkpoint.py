@@ -18,6 +18,7 @@ from safetensors.numpy import load_file, save_file
 
 from foreplan.core.errors import UsageError
 
+FOLDER = "checkpoints"  # of a run directory
 SUMS = "SHA256SUMS"
 STATE = "state.json"
 FORMAT = 1

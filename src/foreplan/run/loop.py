@@ -34,7 +34,6 @@ from foreplan.run.signals import Interrupted, StopSignals
 from foreplan.run.state import State, begin, pack, put, unpack
 
 MakeEnv = Callable[..., VectorEnv]
-CHECKPOINTS = "checkpoints"
 
 
 @dataclass
@@ -93,7 +92,7 @@ def train(
     if out.exists() and (not out.is_dir() or any(not path.name.startswith(".") for path in out.iterdir())):
         raise UsageError(f"{out} exists; continue it with `foreplan resume {out}`, or choose another with --out")
     refuse_non_finite(agent)
-    with closing(_make_env(settings, make_env, settings.num_envs)) as env, display or Plain() as display:
+    with closing(_training_env(settings, make_env)) as env, display or Plain() as display:
         watch, keys = Stopwatch(display.compiling), Keys(settings.seed)
         with watch("start", "init"):
             state = begin(agent, env, settings, keys)
@@ -111,11 +110,11 @@ def resume(
     if steps is not None:
         settings = replace(settings, steps=steps)
         write_config(out, agent, settings, config["name"])
-    with closing(_make_env(settings, make_env, settings.num_envs)) as env, display or Plain() as display:
+    with closing(_training_env(settings, make_env)) as env, display or Plain() as display:
         watch, keys = Stopwatch(display.compiling), Keys(settings.seed)
         log = Log(out, settings.tensorboard)
-        if checkpoint.all_checkpoints(out / CHECKPOINTS):
-            path = checkpoint.newest_whole(out / CHECKPOINTS, display.say)
+        if checkpoint.all_checkpoints(out / checkpoint.FOLDER):
+            path = checkpoint.newest_whole(out / checkpoint.FOLDER, display.say)
             parts = checkpoint.load(path)
             state = unpack(parts, agent, env, settings)
             watch.restore(parts["watch"])
@@ -128,9 +127,11 @@ def resume(
     return out
 
 
-def _make_env(settings: Settings, make_env: MakeEnv, num_envs: int) -> VectorEnv:
+def _training_env(settings: Settings, make_env: MakeEnv) -> VectorEnv:
     asynchronous = {"auto": "auto", "yes": True, "no": False}[settings.asynchronous]
-    return make_env(settings.env, num_envs=num_envs, action_repeat=settings.action_repeat, asynchronous=asynchronous)
+    return make_env(
+        settings.env, num_envs=settings.num_envs, action_repeat=settings.action_repeat, asynchronous=asynchronous
+    )
 
 
 def _train(run: Run) -> None:
@@ -257,7 +258,7 @@ def _evaluate(run: Run) -> None:
     """Evaluate, unless asked to stop meanwhile; then the evaluation stays due."""
     clock, settings = run.state.clock, run.settings
     if run.eval_env is None:
-        run.eval_env = _make_env(settings, run.make_env, settings.eval_episodes)
+        run.eval_env = run.make_env(settings.env, num_envs=settings.eval_episodes, action_repeat=settings.action_repeat)
     _await_learning(run)
     result = evaluate(
         run.agent, run.state.learner, run.eval_env, 0, run.watch, interrupted=lambda: run.stop.number is not None
@@ -284,4 +285,4 @@ def _save(run: Run, env: VectorEnv | None) -> None:
     with run.watch("save"):
         clock.did("save")
         parts = pack(run.state, env) | {"log": run.log.snapshot(), "watch": run.watch.snapshot()}
-        checkpoint.save(run.out / CHECKPOINTS, clock.env_steps, parts, run.settings.keep)
+        checkpoint.save(run.out / checkpoint.FOLDER, clock.env_steps, parts, run.settings.keep)

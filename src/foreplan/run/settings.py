@@ -9,12 +9,14 @@ import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import jax
+import tyro
 
 from foreplan.core.errors import UsageError
-from foreplan.core.types import Agent
+
+if TYPE_CHECKING:  # JAX takes a second to import, which `--help` need not wait for
+    from foreplan.core.types import Agent
 
 MAX_SEED = 2**31 - 1  # seeds above are kept for evaluation
 
@@ -23,19 +25,19 @@ MAX_SEED = 2**31 - 1  # seeds above are kept for evaluation
 class Settings:
     """How long to train, on what, and what to write down. Steps are environment steps: decisions x action repeat."""
 
-    env: str
-    steps: int = 100_000
+    env: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="ENV")]  # see `foreplan envs`
+    steps: int = 100_000  # environment steps in all
     seed: int = 0
-    num_envs: int = 1
-    action_repeat: int | None = None  # None: the environment's default
+    num_envs: int = 1  # environments that are stepped together
+    action_repeat: int | None = None  # environment steps a decision; None: the environment's default
     asynchronous: Literal["auto", "yes", "no"] = "auto"  # environments in worker processes; auto: where steps are slow
-    eval_every: int = 10_000
+    eval_every: int = 10_000  # environment steps
     eval_episodes: int = 10
-    log_every: int = 1_000
-    save_every: int = 10_000
+    log_every: int = 1_000  # environment steps
+    save_every: int = 10_000  # environment steps between checkpoints
     keep: int = 3  # checkpoints
     buffer: int = 1_000_000  # transitions in the replay buffer, at most
-    tensorboard: bool = False
+    tensorboard: bool = False  # also write TensorBoard's files
 
     def __post_init__(self) -> None:
         for name in ("steps", "num_envs", "eval_every", "eval_episodes", "log_every", "save_every", "keep", "buffer"):
@@ -87,7 +89,7 @@ def decode(value: Any) -> Any:
     return make(**{key: decode(item) for key, item in value.items() if key != "class"})
 
 
-def write_config(out: Path, agent: Agent, settings: Settings, name: str) -> None:
+def write_config(out: Path, agent: "Agent", settings: Settings, name: str) -> None:
     config = {
         "name": name,
         "agent": encode(agent),
@@ -101,7 +103,7 @@ def write_config(out: Path, agent: Agent, settings: Settings, name: str) -> None
     partial.rename(out / "config.json")
 
 
-def read_config(out: Path) -> tuple[Agent, Settings, dict[str, Any]]:
+def read_config(out: Path) -> tuple["Agent", Settings, dict[str, Any]]:
     """Agent, settings and the whole document of a run directory. Raises UsageError where there is none."""
     path = out / "config.json"
     if not path.is_file():
@@ -125,6 +127,8 @@ def versions() -> dict[str, str]:
 
 
 def hardware() -> dict[str, Any]:
+    import jax
+
     device = jax.devices()[0]
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {

@@ -1,0 +1,130 @@
+"""A run that was saved: its newest whole checkpoint, evaluated and filmed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from foreplan.core.errors import RenderUnavailable
+from foreplan.core.types import Agent, Learner, VectorEnv
+from foreplan.envs import names
+from foreplan.run import checkpoint
+from foreplan.run.evaluate import Evaluation, evaluate, play
+from foreplan.run.settings import Settings, at_least, read_config
+from foreplan.run.state import learner_like
+
+IMAGINED = 25  # decisions that the model looks ahead, without looking up
+
+
+@dataclass(frozen=True)
+class Film:
+    """One episode: `arrays` is an npz file of obs, action, reward and what the model imagined of them; `video` an mp4,
+    or None where the environment cannot be drawn, for the reason in `why`."""
+
+    arrays: Path
+    video: Path | None
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Saved:
+    out: Path
+    agent: Agent
+    settings: Settings
+    parts: dict[str, Any]  # of the checkpoint: learner and clock
+    make_env: Callable[..., VectorEnv]
+
+    @classmethod
+    def open(
+        cls, out: Path | str, say: Callable[[str], None] = print, make_env: Callable[..., VectorEnv] = names.make
+    ) -> "Saved":
+        """Raises UsageError where `out` is no run directory or holds no whole checkpoint."""
+        agent, settings, _ = read_config(Path(out))
+        path = checkpoint.newest_whole(Path(out) / checkpoint.FOLDER, say)
+        return cls(Path(out), agent, settings, checkpoint.load(path, "learner", "clock"), make_env)
+
+    @property
+    def env_steps(self) -> int:
+        """Environment steps that the policy was trained for."""
+        clock = self.parts["clock"]
+        return clock["turns"] * clock["num_envs"] * clock["action_repeat"]
+
+    def evaluate(self, episodes: int, seed: int = 0) -> Evaluation:
+        """One episode in each of `episodes` environments."""
+        at_least("episodes", episodes, 1)
+        at_least("seed", seed, 0)
+        env = self._env(num_envs=episodes)
+        try:
+            result = evaluate(self.agent, self._learner(env), env, seed)
+        finally:
+            env.close()
+        assert result is not None  # nobody interrupts it
+        return result
+
+    def film(self, seed: int = 0) -> Film:
+        """Play one episode, and write its arrays and, where it can be drawn, its video."""
+        folder = self.out / "videos"
+        folder.mkdir(exist_ok=True)
+        arrays, video = (folder / f"step-{self.env_steps:09d}.{kind}" for kind in ("npz", "mp4"))
+        env = self._env(num_envs=1, render=True)
+        try:
+            learner = self._learner(env)
+            episode, frames, why = _record(self.agent, learner, env, seed)
+        finally:
+            env.close()
+        contents: dict[str, Any] = episode | _imagined(self.agent, learner, episode)
+        np.savez_compressed(arrays, **contents)
+        if not frames:
+            return Film(arrays, None, why)
+        write_video(video, frames)
+        return Film(arrays, video)
+
+    def _env(self, **options: Any) -> VectorEnv:
+        return self.make_env(self.settings.env, action_repeat=self.settings.action_repeat, **options)
+
+    def _learner(self, env: VectorEnv) -> Learner:
+        return checkpoint.unflatten(learner_like(self.agent, env.spec), self.parts["learner"])
+
+
+def _record(
+    agent: Agent, learner: Learner, env: VectorEnv, seed: int
+) -> tuple[dict[str, np.ndarray], list[np.ndarray], str]:
+    """One episode: obs [decision, obs], action [decision, action], reward [decision]; frames, or why there are none."""
+    obs, actions, rewards, frames, why = [], [], [], [], ""
+    for timestep, action, after in play(agent, learner, env, seed):
+        obs.append(np.asarray(timestep.obs[0]))
+        actions.append(action[0])
+        rewards.append(np.asarray(after.reward[0]))
+        if not why:
+            try:
+                frames.append(env.render(0))
+            except RenderUnavailable as error:
+                frames, why = [], str(error)
+        if after.terminated[0] or after.truncated[0] or len(rewards) == 1000:
+            break
+    return {"obs": np.stack(obs), "action": np.stack(actions), "reward": np.stack(rewards)}, frames, why
+
+
+def _imagined(agent: Any, learner: Learner, episode: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What the model foretells of the episode, every IMAGINED decisions anew; nothing if the agent has no model.
+
+    The names of what `agent.imagine` returns, each with "imagined_" before it: [decisions foretold, ...].
+    """
+    if not hasattr(agent, "imagine"):
+        return {}
+    starts = range(0, len(episode["reward"]) - IMAGINED + 1, IMAGINED)
+    segments = [agent.imagine(learner, episode["obs"][t], episode["action"][t : t + IMAGINED]) for t in starts]
+    if not segments:
+        return {}
+    return {f"imagined_{name}": np.concatenate([np.asarray(s[name]) for s in segments]) for name in segments[0]}
+
+
+def write_video(path: Path, frames: list[np.ndarray], fps: int = 30) -> None:
+    import imageio.v2
+
+    writer: Any = imageio.v2.get_writer(path, fps=fps, codec="libx264", macro_block_size=2)
+    with writer:
+        for frame in frames:
+            writer.append_data(frame)
