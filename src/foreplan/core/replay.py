@@ -1,4 +1,4 @@
-"""The replay buffer: a ring of transitions on the device. Every step enters at once; episode ends are handled here, once.
+"""The replay buffer: a ring of transitions on the device. Every step enters at once; episode ends are handled here.
 
 A sampled window never leaks across an end: its mask says which of its transitions are real. A window may begin at any
 stored transition, so the steps just before an end, and episodes shorter than the window, are sampled like all others.
@@ -15,7 +15,7 @@ from foreplan.core.types import Spec, Step
 
 
 class Window(eqx.Module):
-    """H transitions in a row; leaves are [batch, H, ...]. Where `mask` is False the transition is not of this episode."""
+    """H transitions in a row; leaves are [batch, H, ...]. Where `mask` is False a transition is of another episode."""
 
     obs: Float32[Array, "*batch horizon+1 obs"]  # the last row, and every row after an end, succeeds the one before
     action: Float32[Array, "*batch horizon action"]
@@ -81,7 +81,7 @@ def sample(replay: Replay, batch_size: int, horizon: int, key: PRNGKeyArray) -> 
     order = begin[:, None] + jnp.arange(horizon, dtype=jnp.int32)[None, :]
     rows = (replay.head - replay.size + order) % replay.capacity
     steps = jax.tree.map(lambda ring: ring[rows, env[:, None]], replay.steps)
-    ended = steps.terminated | steps.truncated
+    ended = (steps.terminated | steps.truncated).astype(jnp.int32)
     before = jnp.cumsum(ended, axis=1) - ended  # ends before this transition, within the window
     return Window(
         obs=jnp.concatenate([steps.obs[:, :1], steps.next_obs], axis=1),

@@ -1,4 +1,4 @@
-"""The latent world of TD-MPC2 (Hansen et al. 2024, section 3): encode, next, reward, continue, Q; nothing is decoded."""
+"""The latent world of TD-MPC2 (Hansen et al. 2024, section 3): encode, next, reward, continue, Q. No decoder."""
 
 import equinox as eqx
 import jax
