@@ -26,6 +26,7 @@ class Display(Protocol):
     def say(self, line: str) -> None: ...
     def begin(self, clock: Clock, watch: Stopwatch, steps: int) -> None: ...
     def compiling(self, program: str, seconds: float | None) -> None: ...
+    def doing(self, what: str) -> None: ...  # something that stops the clock; "" when it is over
     def logged(self, record: Mapping[str, Any]) -> None: ...
     def evaluated(self, record: Mapping[str, Any]) -> None: ...
 
@@ -35,7 +36,7 @@ class Plain:
 
     def __init__(self, file: IO[str] | None = None) -> None:
         self.file = file or sys.stdout
-        self.steps = 0
+        self.steps, self.busy = 0, ""
 
     def __enter__(self) -> "Plain":
         return self
@@ -54,6 +55,11 @@ class Plain:
     def compiling(self, program: str, seconds: float | None) -> None:
         self.say(f"compiling {program} ..." if seconds is None else f"compiled {program} in {seconds:.1f} s")
 
+    def doing(self, what: str) -> None:
+        if what and not self.busy:
+            self.say(f"{what} ...")
+        self.busy = what
+
     def logged(self, record: Mapping[str, Any]) -> None:
         done = f"{record['env_steps']:,}/{self.steps:,} env steps"
         left = time_left(self.steps - record["env_steps"], record["decisions_per_s"] * self.action_repeat)
@@ -71,7 +77,7 @@ class Live:
         self.console = console or Console(highlight=False)
         self.clock: Clock | None = None
         self.program, self.since = "", 0.0  # what is being compiled, and since when
-        self.outcome, self.evaluation = "no episode has ended yet", "not evaluated yet"
+        self.outcome, self.busy = "no episode has ended yet", ""
         self.live = RichLive(get_renderable=self.render, console=self.console, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> "Live":
@@ -95,14 +101,16 @@ class Live:
         if seconds is not None:
             self.say(f"compiled {program} in {seconds:.1f} s")
 
+    def doing(self, what: str) -> None:
+        self.busy = what
+
     def logged(self, record: Mapping[str, Any]) -> None:
         if "return" in record:
             self.outcome = f"return {record['return']:.1f} in training"
         self.pace.lap()
 
     def evaluated(self, record: Mapping[str, Any]) -> None:
-        self.evaluation = evaluation(record)
-        self.say(self.evaluation)
+        self.say(evaluation(record))
 
     def render(self) -> RenderableType:
         lines: list[RenderableType] = []
@@ -120,6 +128,8 @@ class Live:
         if self.program:
             seconds = time.perf_counter() - self.since
             lines.append(Text(f"compiling {self.program} ... {seconds:.1f} s", style="yellow"))
+        elif self.busy:
+            lines.append(Text(f"{self.busy} ...", style="yellow"))
         return Group(*lines)
 
 

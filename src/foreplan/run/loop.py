@@ -163,9 +163,11 @@ def _turn(run: Run) -> None:
     agent, env, state, watch = run.agent, run.env, run.state, run.watch
     clock, owed = state.clock, run.owed
     if owed >= 2 * run.chunk:  # what the seed steps owe is made up while the world stands still
+        run.display.doing(f"learning from the seed steps, {owed:,} updates to go")
         _learn(run)
         _await_learning(run)
         return
+    run.display.doing("")
 
     key = run.keys("act", clock.turns)
     if clock.decisions < run.seed_steps:
@@ -260,9 +262,11 @@ def _evaluate(run: Run) -> None:
     if run.eval_env is None:
         run.eval_env = run.make_env(settings.env, num_envs=settings.eval_episodes, action_repeat=settings.action_repeat)
     _await_learning(run)
+    run.display.doing("evaluating")
     result = evaluate(
         run.agent, run.state.learner, run.eval_env, 0, run.watch, interrupted=lambda: run.stop.number is not None
     )
+    run.display.doing("")
     if result is None:
         return
     clock.did("evaluate")

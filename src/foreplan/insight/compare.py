@@ -1,0 +1,145 @@
+"""Several runs side by side: by environment, interquartile means with their intervals, over steps and over time.
+
+Runs are of one kind where agent and settings are the same, seed and environment apart; what differs names the kind.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from foreplan.core.errors import UsageError
+from foreplan.insight import page, plots
+from foreplan.insight.history import History
+from foreplan.insight.stats import summarise
+
+FREE = ("env", "seed", "steps", "log_every", "save_every", "eval_every", "eval_episodes", "keep", "tensorboard")
+Groups = dict[str, dict[str, list[History]]]  # environment -> kind -> runs
+
+
+def compare(directories: Sequence[Path], out: Path) -> Path:
+    """Write `out/report.html`; returns its path. Raises UsageError where a directory has no evaluations."""
+    histories = [History.read(directory) for directory in directories]
+    for history in histories:
+        if not history.evaluations:
+            raise UsageError(f"{history.out} has no evaluations to compare")
+    groups = grouped(histories)
+    parts = []
+    for number, (env, kinds) in enumerate(groups.items()):
+        path = out / "plots" / f"comparison-{number}.png"
+        curves(path, kinds)
+        parts.append(page.section(env, page.image(path, f"returns on {env}"), final_table(kinds)))
+    if len(groups) > 1:
+        parts.append(
+            page.section("All environments", page.note("Returns as they are, not normalised."), total_table(groups))
+        )
+    parts.append(
+        page.note("Mean returns of evaluations; interquartile mean over runs, band: 95 % stratified bootstrap.")
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "report.html").write_text(page.page("Comparison of runs", *parts))
+    return out / "report.html"
+
+
+def grouped(histories: Sequence[History]) -> Groups:
+    groups: Groups = defaultdict(lambda: defaultdict(list))
+    for history, kind in zip(histories, kinds_of(histories), strict=True):
+        groups[history.env][kind].append(history)
+    return groups
+
+
+def kinds_of(histories: Sequence[History]) -> list[str]:
+    """What each run is called: its agent's name, and those settings in which not all runs agree."""
+    settings = []
+    for history in histories:
+        run = {name: value for name, value in history.config["run"].items() if name not in FREE}
+        settings.append(page.flat({"agent": history.config["agent"], "run": run}))
+    names = sorted({name for one in settings for name in one})
+    differing = [name for name in names if len({repr(one.get(name)) for one in settings}) > 1]
+    kinds = []
+    for history, one in zip(histories, settings, strict=True):
+        words = [f"{name.partition('.')[2]}={one[name]}" for name in differing if name in one]
+        kinds.append(" ".join([history.config["name"], *words]))
+    return kinds
+
+
+def finals(runs: Sequence[History]) -> np.ndarray:
+    """The return of each run's evaluation at the last step that all of them reached."""
+    last = common_steps(runs)[-1:]
+    return at_steps(runs, last)[:, 0] if len(last) else np.array([run.returns[-1] for run in runs])
+
+
+def common_steps(runs: Sequence[History]) -> np.ndarray:
+    shared = set.intersection(*(set(run.evaluated("env_steps").tolist()) for run in runs))
+    return np.array(sorted(shared))
+
+
+def at_steps(runs: Sequence[History], steps: np.ndarray) -> np.ndarray:
+    """[run, step]: returns at evaluations of these environment steps."""
+    rows = []
+    for run in runs:
+        found = dict(zip(run.evaluated("env_steps").tolist(), run.returns, strict=True))
+        rows.append([found[step] for step in steps])
+    return np.array(rows)
+
+
+def at_minutes(runs: Sequence[History], points: int = 50) -> tuple[np.ndarray, np.ndarray]:
+    """(minutes, returns [run, minute]), interpolated between evaluations, over the time that all runs share, if any."""
+    times = [run.evaluated("wall_s") / 60 for run in runs]
+    begin, end = max(t[0] for t in times), min(t[-1] for t in times)
+    grid = np.linspace(begin, end, points if begin <= end else 0)
+    return grid, np.array([np.interp(grid, t, run.returns) for t, run in zip(times, runs, strict=True)])
+
+
+def curves(path: Path, kinds: dict[str, list[History]]) -> None:
+    with plots.canvas(path, 10, 4) as figure:
+        by_steps, by_time = figure.subplots(1, 2, sharey=True)
+        for colour, (kind, runs) in zip(plots.COLOURS * 9, kinds.items(), strict=False):
+            label = f"{kind} ({len(runs)} run{'s' if len(runs) > 1 else ''})"
+            for run in runs:
+                by_steps.plot(run.evaluated("env_steps"), run.returns, color=colour, lw=0.6, alpha=0.5)
+                by_time.plot(run.evaluated("wall_s") / 60, run.returns, color=colour, lw=0.6, alpha=0.5)
+            steps = common_steps(runs)
+            band(by_steps, steps, at_steps(runs, steps), colour, label)
+            band(by_time, *at_minutes(runs), colour, label)
+        by_steps.set_xlabel("environment steps")
+        by_steps.set_ylabel("return of an episode, evaluation")
+        by_steps.xaxis.set_major_formatter("{x:,.0f}")
+        by_steps.locator_params(axis="x", nbins=6)
+        by_time.set_xlabel("minutes of wall clock, compilation included")
+        by_steps.legend(loc="best")
+
+
+def band(axes: Axes, x: np.ndarray, returns: np.ndarray, colour: str, label: str) -> None:
+    """The interquartile mean over runs, and its interval where there are runs enough to speak of one."""
+    middle, low, high = np.array([summarise([column]) for column in returns.T]).reshape(-1, 3).T
+    axes.plot(x, middle, color=colour, lw=2, label=label)
+    if len(returns) > 1:
+        axes.fill_between(x, low, high, color=colour, alpha=0.18, lw=0)
+
+
+def final_table(kinds: dict[str, list[History]]) -> str:
+    rows = []
+    for kind, runs in kinds.items():
+        steps = common_steps(runs)
+        reached = f"{steps[-1]:,.0f}" if len(steps) else "each its last"
+        minutes = float(np.mean([run.evaluated("wall_s")[-1] / 60 for run in runs]))
+        rows.append([kind, len(runs), reached, *scores([finals(runs)]), round(minutes, 1)])
+    return page.table(rows, ["", "runs", "environment steps", "IQM return", "95 % interval", "minutes"])
+
+
+def total_table(groups: Groups) -> str:
+    by_kind: dict[str, list[np.ndarray]] = defaultdict(list)
+    for kinds in groups.values():
+        for kind, runs in kinds.items():
+            by_kind[kind].append(finals(runs))
+    rows = [[kind, len(tasks), sum(map(len, tasks)), *scores(tasks)] for kind, tasks in by_kind.items()]
+    return page.table(rows, ["", "environments", "runs", "IQM return", "95 % interval"])
+
+
+def scores(tasks: list[np.ndarray]) -> tuple[float, str]:
+    middle, low, high = summarise(tasks)
+    enough = max(map(len, tasks)) > 1
+    return middle, f"{low:.1f} to {high:.1f}" if enough else "one run: none"
