@@ -17,7 +17,7 @@ from foreplan.core.types import Spec, Step
 class Window(eqx.Module):
     """H transitions in a row; leaves are [batch, H, ...]. Where `mask` is False a transition is of another episode."""
 
-    obs: Float32[Array, "*batch horizon+1 obs"]  # the last row, and every row after an end, succeeds the one before
+    obs: Float32[Array, "*batch rows obs"]  # H + 1 rows; each succeeds the one before, up to the first end
     action: Float32[Array, "*batch horizon action"]
     reward: Float32[Array, "*batch horizon"]
     terminated: Bool[Array, "*batch horizon"]

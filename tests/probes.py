@@ -1,0 +1,93 @@
+"""Worlds with known answers, written into a replay buffer step by step as the loop of training does it."""
+
+from collections.abc import Iterable
+
+import jax.numpy as jnp
+import numpy as np
+
+from foreplan.core.replay import Replay, insert
+from foreplan.core.types import Spec, Step
+
+Transition = tuple[np.ndarray, float, bool, bool, np.ndarray]  # obs, reward, terminated, truncated, next obs
+
+
+def remember(replay: Replay, transitions: Iterable[Transition], action: np.ndarray) -> Replay:
+    """Insert one transition an environment."""
+    obs, reward, terminated, truncated, after = zip(*transitions, strict=True)
+    return insert(
+        replay,
+        Step(
+            obs=np.stack(obs).astype(np.float32),
+            action=action.astype(np.float32),
+            reward=np.asarray(reward, np.float32),
+            terminated=np.asarray(terminated, np.bool_),
+            truncated=np.asarray(truncated, np.bool_),
+            next_obs=np.stack(after).astype(np.float32),
+        ),
+    )
+
+
+def one_hot(index: int, size: int) -> np.ndarray:
+    return np.eye(size, dtype=np.float32)[index]
+
+
+def corridor(
+    length: int, *, rewards: list[float], terminates: bool, episodes: int = 64, rooms: int = 8
+) -> tuple[Replay, Spec]:
+    """Episodes of `length` steps through rooms 0, 1, ... (one-hot observations), whatever is done. Step t is paid
+    `rewards[t]`; the last one terminates, or is truncated."""
+    spec = Spec(obs_shape=(rooms,), action_dim=1, episode_length=length, terminates=terminates)
+    replay = Replay.create(spec, episodes * length)
+    random = np.random.default_rng(0)
+    for _ in range(episodes):
+        for t in range(length):
+            last = t == length - 1
+            step = one_hot(t, rooms), rewards[t], last and terminates, last and not terminates, one_hot(t + 1, rooms)
+            replay = remember(replay, [step], random.uniform(-1, 1, (1, 1)))
+    return replay, spec
+
+
+def loop(*, reward: float, limit: int, steps: int = 512, rooms: int = 8) -> tuple[Replay, Spec]:
+    """A walk at random in which each step pays `reward` and nothing ever ends but by the time limit."""
+    spec = Spec(obs_shape=(rooms,), action_dim=1, episode_length=limit, terminates=False)
+    replay = Replay.create(spec, steps)
+    random = np.random.default_rng(0)
+    room = 0
+    for t in range(steps):
+        after = int(random.integers(rooms))
+        step = one_hot(room, rooms), reward, False, (t + 1) % limit == 0, one_hot(after, rooms)
+        replay = remember(replay, [step], random.uniform(-1, 1, (1, 1)))
+        room = int(random.integers(rooms)) if (t + 1) % limit == 0 else after
+    return replay, spec
+
+
+def counter(capacity: int, num_envs: int, steps: int, ends: np.ndarray) -> tuple[Replay, list[list[int]]]:
+    """An environment that counts, so that a window shows where it came from. In environment e at step t the
+    observation is (e, episode, n), the action n / 1000 and the reward n, where n goes on by one each step and by ten
+    where an episode ends. `ends[t, e]` is 0 (goes on), 1 (terminated) or 2 (truncated).
+
+    Returns the buffer and the numbers n that it still holds, by environment.
+    """
+    spec = Spec(obs_shape=(3,), action_dim=1, num_envs=num_envs)
+    replay = Replay.create(spec, capacity)
+    number, episode = np.zeros(num_envs, int), np.zeros(num_envs, int)
+    seen: list[list[int]] = [[] for _ in range(num_envs)]
+    for t in range(steps):
+        transitions = []
+        for e in range(num_envs):
+            obs, after = np.array([e, episode[e], number[e]]), np.array([e, episode[e], number[e] + 1])
+            transitions.append((obs, float(number[e]), ends[t, e] == 1, ends[t, e] == 2, after))
+            seen[e].append(int(number[e]))
+        replay = remember(replay, transitions, number[:, None] / 1000)
+        ended = ends[t] > 0
+        number, episode = number + np.where(ended, 10, 1), episode + ended
+    kept = replay.capacity
+    return replay, [numbers[-kept:] for numbers in seen]
+
+
+def everything(value: float, like: np.ndarray) -> np.ndarray:
+    return np.full_like(like, value)
+
+
+def flat(x: jnp.ndarray) -> np.ndarray:
+    return np.asarray(x).reshape(-1)
