@@ -16,7 +16,7 @@ from foreplan.core.spec import Spec
 
 
 class Countdown(gymnasium.Env):
-    """Observation: (which episode, which step). Three steps an episode; the reward is the step. It terminates."""
+    """Observation: (which episode since it was seeded, which step). Three steps an episode; the reward is the step. It terminates."""
 
     observation_space = spaces.Box(-np.inf, np.inf, (2,), np.float64)
     action_space = spaces.Box(np.float32([-2.0, 0.0]), np.float32([2.0, 10.0]))
@@ -28,7 +28,7 @@ class Countdown(gymnasium.Env):
 
     def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[Any, dict]:
         super().reset(seed=seed)
-        self.episode, self.at = self.episode + 1, 0
+        self.episode, self.at = self.episode + 1 if seed is None else 0, 0
         return self.observe(), {}
 
     def observe(self) -> Any:

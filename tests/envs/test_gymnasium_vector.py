@@ -63,7 +63,7 @@ def test_a_vector_that_resets_everything_is_found_out() -> None:
     for _ in range(3):
         env.send(np.zeros((2, 2), np.float32))
         after = env.recv()
-    with pytest.raises(EnvError, match="environment 1.*reset_mask"):
+    with pytest.raises(EnvError, match=r"environment 1.*reset_mask"):
         env.restart(after)
 
 

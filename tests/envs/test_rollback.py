@@ -117,3 +117,12 @@ def test_a_snapshot_of_another_model_is_refused() -> None:
     saved = env.snapshot()
     with pytest.raises(ValueError, match=r"numbers of physics \(MuJoCo .*\), the model has"):
         other.restore(saved)
+
+
+def test_a_snapshot_of_another_mujoco_warns() -> None:
+    env = build("gym/InvertedPendulum-v5")
+    env.reset(0)
+    saved = stored(env.snapshot())
+    saved["state"]["physics"]["mujoco"] = "3.0.0"
+    with pytest.warns(UserWarning, match=r"from MuJoCo 3\.0\.0, this is .*may differ in the last bits"):
+        env.restore(saved)

@@ -1,4 +1,4 @@
-"""The vector environment: seeds, order, workers, episode ends, and how it reports what is wrong (pitfalls 4, 10, 49)."""
+"""The vector environment: seeds, order, workers, episode ends, and how it reports a fault (pitfalls 1, 10, 49)."""
 
 import dataclasses
 
@@ -183,10 +183,12 @@ def test_a_fault_is_reported_with_name_index_step_and_field(fault: str, asynchro
     name = f"envs.factories:{fault}"
     env = make(name, 2, asynchronous=asynchronous)
     env.reset(0)
+    for _ in range(step - 1):
+        env.send(np.zeros((2, 2), np.float32))
+        env.recv()
+    env.send(np.zeros((2, 2), np.float32))
     with pytest.raises(EnvError, match=f"{name}: environment 0, step {step} of its episode, {field}: .*{detail}"):
-        for _ in range(3):
-            env.send(np.zeros((2, 2), np.float32))
-            env.recv()
+        env.recv()
     env.close()
 
 

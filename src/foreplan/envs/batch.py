@@ -11,6 +11,7 @@ import numpy as np
 
 from foreplan.core.errors import EnvError
 from foreplan.core.spec import Exactness, Snapshot
+from foreplan.envs import gl
 from foreplan.envs.base import Env
 from foreplan.envs.layout import Layout
 
@@ -100,7 +101,12 @@ class Batch:
             self._guard(i, "restore", env.restore, saved["env"])
 
     def render(self, index: int) -> np.ndarray:
-        return self.envs[index - self._first].render()
+        """Raises `RenderUnavailable`, whatever the environment's own reason was."""
+        env = self.envs[index - self._first]
+        try:
+            return env.render()
+        except Exception as error:
+            raise gl.unavailable(env.name, error) from error
 
     def close(self) -> None:
         for env in self.envs:

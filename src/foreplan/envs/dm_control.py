@@ -132,10 +132,7 @@ class DmAdapter:
         physics = getattr(self._env, "physics", None)
         if physics is None:
             raise RenderUnavailable(f"{self._name} has no physics to render")
-        try:
-            return physics.render(height=240, width=320, camera_id=0 if physics.model.ncam else -1)
-        except Exception as error:
-            raise gl.unavailable(self._name, error) from error
+        return physics.render(height=240, width=320, camera_id=0 if physics.model.ncam else -1)
 
     def close(self) -> None:
         self._env.close()

@@ -22,7 +22,11 @@ def configure() -> None:
 
 def unavailable(name: str, error: Exception) -> RenderUnavailable:
     """One line that says why `name` cannot be drawn."""
-    why = f"no OpenGL here; {ADVICE}" if os.environ.get("MUJOCO_GL") == "disabled" else " ".join(str(error).split())
+    if isinstance(error, RenderUnavailable):
+        return error
+    why = " ".join(f"{type(error).__name__}: {error}".split())
+    if os.environ.get("MUJOCO_GL") == "disabled":
+        why = f"no OpenGL here; {ADVICE}"
     return RenderUnavailable(f"{name} cannot be rendered: {why}")
 
 

@@ -138,10 +138,7 @@ class GymAdapter:
     def render(self) -> np.ndarray:
         if self._env.render_mode is None:
             raise RenderUnavailable(f"{self._name} was built without render=True")
-        try:
-            return np.asarray(self._env.render(), np.uint8)
-        except Exception as error:
-            raise gl.unavailable(self._name, error) from error
+        return np.asarray(self._env.render(), np.uint8)
 
     def close(self) -> None:
         self._env.close()

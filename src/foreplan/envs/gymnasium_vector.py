@@ -15,8 +15,9 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector import utils as vector_utils
 
-from foreplan.core.errors import EnvError, RenderUnavailable, UsageError
+from foreplan.core.errors import EnvError, UsageError
 from foreplan.core.types import Exactness, Snapshot, Spec, TimeStep
+from foreplan.envs import gl
 from foreplan.envs.base import check_bounds
 from foreplan.envs.gymnasium import space_layout, time_limit
 from foreplan.envs.vector import begun, check_actions, first_step
@@ -151,10 +152,10 @@ class GymVectorEnv:
                 self.restart(after)
 
     def render(self, index: int = 0) -> np.ndarray:
-        frames = self._env.render()
-        if frames is None:
-            raise RenderUnavailable(f"{self.name} has no render mode 'rgb_array'")
-        return np.asarray(frames[index], np.uint8)
+        try:
+            return np.asarray(self._env.render()[index], np.uint8)
+        except Exception as error:
+            raise gl.unavailable(self.name, error) from error
 
     def close(self) -> None:
         self._env.close()

@@ -52,12 +52,13 @@ class JaxVectorEnv:
         self._running: Running | None = None
         self._pending: Outcome | None = None
         self._ended = np.ones(num_envs, np.bool_)
-        # Closures rather than methods: one trace each for the life of this environment.
-        self._begin = jax.jit(
-            lambda seed: jax.vmap(lambda i: self._first(jax.random.fold_in(seed, i)))(jnp.arange(num_envs))
-        )
+        self._begin = jax.jit(self._begin_all)
         self._step = jax.jit(jax.vmap(self._advance))
         self._restart = jax.jit(jax.vmap(self._again))
+
+    def _begin_all(self, seed: PRNGKeyArray) -> tuple[Running, Float32[Array, "env obs"]]:
+        keys = jax.vmap(functools.partial(jax.random.fold_in, seed))(jnp.arange(self.spec.num_envs))
+        return jax.vmap(self._first)(keys)
 
     def _first(self, key: PRNGKeyArray) -> tuple[Running, Float32[Array, "obs"]]:
         zero = jnp.zeros((), jnp.int32)

@@ -63,14 +63,14 @@ def make(
     if asynchronous == "auto" and num_envs > 1 and seconds_per_step(env) > SLOW:
         env.close()
         return in_workers(name, num_envs, action_repeat, render)
-    return in_process([env, *(build(name, action_repeat, render) for _ in range(num_envs - 1))])
+    return in_process(name, [env, *(build(name, action_repeat, render) for _ in range(num_envs - 1))])
 
 
-def in_process(envs: list[Env]) -> "VectorEnv":
+def in_process(name: str, envs: list[Env]) -> "VectorEnv":
     from foreplan.envs.vector import HostVectorEnv, Local
 
     batch = Batch(envs)
-    return HostVectorEnv(envs[0].name, batch.spec, batch.exactness, [Local(batch)], [len(envs)])
+    return HostVectorEnv(name, batch.spec, batch.exactness, [Local(batch)], [len(envs)])
 
 
 def hosts(env: Any) -> list[Env]:

@@ -1,5 +1,6 @@
 """The whole state of a MuJoCo simulation as arrays."""
 
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -49,6 +50,9 @@ class PhysicsState:
                 f"this snapshot holds {saved['state'].size} numbers of physics (MuJoCo {saved['mujoco']}), the model "
                 f"has {self._size} (MuJoCo {mujoco.__version__})"
             )
+        if saved["mujoco"] != mujoco.__version__:
+            versions = f"MuJoCo {saved['mujoco']}, this is {mujoco.__version__}"
+            warnings.warn(f"the snapshot is from {versions}: what follows may differ in the last bits", stacklevel=2)
         for name, array in self._tunable.items():
             built = np.frombuffer(self._built[name], array.dtype).reshape(array.shape)
             array[...] = saved["model"].get(name, built)
