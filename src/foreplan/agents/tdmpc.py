@@ -171,6 +171,18 @@ class TDMPC2:
         actions, memory, invalid = jax.vmap(act_one)(timestep.obs, timestep.first, memory, keys)
         return actions, memory, {"invalid_plans": jnp.sum(invalid)}
 
+    @partial(jax.jit, static_argnames="self")
+    def imagine(
+        self, learner: Learner, obs: Float32[Array, "obs"], actions: Float32[Array, "time action"]
+    ) -> dict[str, Float32[Array, "time"]]:
+        """The rewards that the model foretells for a sequence of actions, from one observation on."""
+
+        def step(z: Array, action: Array) -> tuple[Array, Array]:
+            reward = self.two_hot.decode(learner.world.reward_logits(z, action))
+            return learner.world.next(z, action), reward
+
+        return {"reward": jax.lax.scan(step, learner.world.encode(obs), actions)[1]}
+
     # ------------------------------------------------------------------ 2. learn
     @partial(jax.jit, static_argnames=("self", "num_updates"), donate_argnames="learner")
     def learn(self, learner: Learner, replay: Replay, key: PRNGKeyArray, num_updates: int) -> tuple[Learner, Metrics]:
