@@ -46,7 +46,7 @@ class MPPI:
     def init(self, action_dim: int) -> MPPIMemory:
         return MPPIMemory(
             mean=jnp.zeros((self.horizon, action_dim)),
-            std=jnp.full((self.horizon, action_dim), self.max_std),
+            std=jnp.full((self.horizon, action_dim), self.max_std, jnp.float32),
             elites=jnp.zeros((self.num_elites, action_dim)),
             log_weights=jnp.zeros((self.num_elites,)),
         )
