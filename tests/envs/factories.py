@@ -16,7 +16,7 @@ from foreplan.core.spec import Spec
 
 
 class Countdown(gymnasium.Env):
-    """Observation: (which episode since it was seeded, which step). Three steps an episode; the reward is the step. It terminates."""
+    """Observation: (which episode since it was seeded, which step). Terminates after three; the reward is the step."""
 
     observation_space = spaces.Box(-np.inf, np.inf, (2,), np.float64)
     action_space = spaces.Box(np.float32([-2.0, 0.0]), np.float32([2.0, 10.0]))

@@ -1,6 +1,8 @@
 """The vector environment: seeds, order, workers, episode ends, and how it reports a fault (pitfalls 1, 10, 49)."""
 
 import dataclasses
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -81,6 +83,15 @@ def test_a_worker_does_not_import_jax() -> None:
     env.close()
     assert obs[:, 0].tolist() == [0.0, 0.0]
     assert obs[0, 1] != obs[1, 1]  # two processes
+
+
+def test_a_worker_leaves_interrupts_to_its_parent() -> None:
+    env = make("envs.factories:SaysJax", asynchronous=True)
+    pid = int(env.reset(0).obs[0, 1])
+    os.kill(pid, signal.SIGINT)
+    env.send(np.zeros((1, 2), np.float32))
+    assert env.recv().obs[0, 1] == pid
+    env.close()
 
 
 def test_auto_measures() -> None:

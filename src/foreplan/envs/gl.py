@@ -37,7 +37,7 @@ def has_osmesa() -> bool:
 def has_egl() -> bool:
     """Whether some EGL device can be initialised, as MuJoCo will do it."""
     egl = loads("libEGL.so.1")
-    if egl is None or loads("libOpenGL.so.0") is None:  # PyOpenGL needs the second one too
+    if egl is None or not (loads("libOpenGL.so.0") or loads("libGL.so.1")):  # PyOpenGL needs one of these too
         return False
     egl.eglGetProcAddress.restype = ctypes.c_void_p
     query, platform = (egl.eglGetProcAddress(name) for name in (b"eglQueryDevicesEXT", b"eglGetPlatformDisplayEXT"))

@@ -113,7 +113,6 @@ class HostVectorEnv:
 
     def recv(self) -> TimeStep:
         """Finish the step."""
-        self._running = False
         results = self._results()
         whole = results[0] if len(results) == 1 else map(np.concatenate, zip(*results, strict=True))
         obs, reward, terminated, truncated = whole
@@ -173,6 +172,7 @@ class HostVectorEnv:
                 results.append(part.result())
             except Exception as problem:
                 error = error or problem
+        self._running = False
         if error is not None:
             raise error
         return results

@@ -1,6 +1,7 @@
 """What a worker process runs. Nothing here may import JAX: it would cost a second and 100 MB a worker."""
 
 import signal
+import signal
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
@@ -14,6 +15,7 @@ def work(pipe: Connection, build: Callable[..., Any], *args: Any) -> None:
     The first answer, unasked, says whether it could be built: its spec and exactness.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its turn and closes
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle: it saves the run first
     batch, method = None, ""
     while method != "close":
         try:
