@@ -1,7 +1,6 @@
 """What a worker process runs. Nothing here may import JAX: it would cost a second and 100 MB a worker."""
 
 import signal
-import signal
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
