@@ -13,7 +13,6 @@ def work(pipe: Connection, build: Callable[..., Any], *args: Any) -> None:
 
     The first answer, unasked, says whether it could be built: its spec and exactness.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its turn and closes
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle: it saves the run first
     batch, method = None, ""
     while method != "close":
