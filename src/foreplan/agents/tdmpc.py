@@ -25,7 +25,7 @@ import optax
 from jaxtyping import Array, Float32, PRNGKeyArray
 
 from foreplan.core.learning import descend, moving_average, over_batch, repeat_updates, where_first
-from foreplan.core.maths import TwoHot
+from foreplan.core.maths import TwoHot, softplus
 from foreplan.core.replay import Replay, Window
 from foreplan.core.types import Metrics, Spec, TimeStep
 from foreplan.nn.dists import SquashedGaussian
@@ -267,7 +267,7 @@ class TDMPC2:
             }
             if world.continuation is not None:
                 logit = world.continue_logit(z_next)
-                losses["continuation"] = jax.nn.softplus(jnp.where(terminated, logit, -logit))
+                losses["continuation"] = softplus(jnp.where(terminated, logit, -logit))
             return losses
 
         latents = jax.vmap(unroll)(window.obs[:, 0], window.action)
@@ -281,7 +281,7 @@ class TDMPC2:
             next_latents,
             jax.random.split(key, window.reward.shape),
         )
-        real = window.mask * self.losses.rho ** jnp.arange(horizon, dtype=jnp.float32)[None, :]
+        real = window.mask.astype(jnp.float32) * self.losses.rho ** jnp.arange(horizon, dtype=jnp.float32)[None, :]
         losses = {name: jnp.mean(loss * real) for name, loss in losses.items()}
         total = sum(getattr(weight, name) * loss for name, loss in losses.items())
         metrics = {f"{name}_loss": loss for name, loss in losses.items()}
@@ -301,7 +301,7 @@ class TDMPC2:
         q, entropy = over_batch(evaluate)(latents, jax.random.split(action_key, latents.shape[:2]))
         q_scale = q_scale.update(jax.lax.stop_gradient(q[:, 0]))
         reached = jnp.concatenate([jnp.ones_like(window.mask[:, :1]), window.mask], axis=1)
-        weight = reached * self.losses.rho ** jnp.arange(reached.shape[1], dtype=jnp.float32)[None, :]
+        weight = reached.astype(jnp.float32) * self.losses.rho ** jnp.arange(reached.shape[1], dtype=jnp.float32)[None, :]
         bonus = self.losses.entropy * window.action.shape[-1] * entropy
         loss = -jnp.mean(weight * (q / q_scale.value + bonus))
         metrics = {

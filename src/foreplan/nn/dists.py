@@ -5,6 +5,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float32, PRNGKeyArray
 
+from foreplan.core.maths import softplus
+
 
 class SquashedGaussian(eqx.Module):
     """tanh(mean + exp(log_std) * noise), a distribution over [-1, 1]^action."""
@@ -27,5 +29,5 @@ class SquashedGaussian(eqx.Module):
         noise = jax.random.normal(key, self.mean.shape, jnp.float32)
         unsquashed = self.mean + jnp.exp(self.log_std) * noise
         gaussian = -0.5 * noise * noise - self.log_std - 0.5 * jnp.log(2.0 * jnp.pi)
-        jacobian = 2.0 * (jnp.log(2.0) - unsquashed - jax.nn.softplus(-2.0 * unsquashed))
+        jacobian = 2.0 * (jnp.log(2.0) - unsquashed - softplus(-2.0 * unsquashed))
         return jnp.tanh(unsquashed), jnp.sum(gaussian - jacobian)
