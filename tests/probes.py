@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 
-import jax.numpy as jnp
 import numpy as np
 
 from foreplan.core.replay import Replay, insert
@@ -32,24 +31,23 @@ def one_hot(index: int, size: int) -> np.ndarray:
 
 
 def corridor(
-    length: int, *, rewards: list[float], terminates: bool, episodes: int = 64, rooms: int = 8
+    length: int, *, rewards: list[float], terminates: bool, steps: int = 256, rooms: int = 8
 ) -> tuple[Replay, Spec]:
     """Episodes of `length` steps through rooms 0, 1, ... (one-hot observations), whatever is done. Step t is paid
     `rewards[t]`; the last one terminates, or is truncated."""
-    spec = Spec(obs_shape=(rooms,), action_dim=1, episode_length=length, terminates=terminates)
-    replay = Replay.create(spec, episodes * length)
+    spec = Spec(obs_shape=(rooms,), action_dim=1, episode_length=length)
+    replay = Replay.create(spec, steps)
     random = np.random.default_rng(0)
-    for _ in range(episodes):
-        for t in range(length):
-            last = t == length - 1
-            step = one_hot(t, rooms), rewards[t], last and terminates, last and not terminates, one_hot(t + 1, rooms)
-            replay = remember(replay, [step], random.uniform(-1, 1, (1, 1)))
+    for t in np.arange(steps) % length:
+        last = t == length - 1
+        step = one_hot(t, rooms), rewards[t], last and terminates, last and not terminates, one_hot(t + 1, rooms)
+        replay = remember(replay, [step], random.uniform(-1, 1, (1, 1)))
     return replay, spec
 
 
-def loop(*, reward: float, limit: int, steps: int = 512, rooms: int = 8) -> tuple[Replay, Spec]:
+def loop(*, reward: float, limit: int, steps: int = 256, rooms: int = 8) -> tuple[Replay, Spec]:
     """A walk at random in which each step pays `reward` and nothing ever ends but by the time limit."""
-    spec = Spec(obs_shape=(rooms,), action_dim=1, episode_length=limit, terminates=False)
+    spec = Spec(obs_shape=(rooms,), action_dim=1, episode_length=limit)
     replay = Replay.create(spec, steps)
     random = np.random.default_rng(0)
     room = 0
@@ -83,11 +81,3 @@ def counter(capacity: int, num_envs: int, steps: int, ends: np.ndarray) -> tuple
         number, episode = number + np.where(ended, 10, 1), episode + ended
     kept = replay.capacity
     return replay, [numbers[-kept:] for numbers in seen]
-
-
-def everything(value: float, like: np.ndarray) -> np.ndarray:
-    return np.full_like(like, value)
-
-
-def flat(x: jnp.ndarray) -> np.ndarray:
-    return np.asarray(x).reshape(-1)

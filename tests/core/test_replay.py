@@ -79,7 +79,7 @@ def test_a_step_can_be_sampled_at_once() -> None:
 
 def test_episodes_shorter_than_the_window_are_sampled() -> None:
     """An environment that dies in two steps still yields data, its deaths included (PITFALLS 3 and 4)."""
-    replay, _ = corridor(2, rewards=[0.0, -1.0], terminates=True, episodes=16)
+    replay, _ = corridor(2, rewards=[0.0, -1.0], terminates=True, steps=32)
     window = draw(replay, 512, 5, jax.random.key(0))
     begins_at_death = np.asarray(window.obs[:, 0, 1] == 1.0)
     assert 0.4 < begins_at_death.mean() < 0.6

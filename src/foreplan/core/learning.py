@@ -25,7 +25,8 @@ def descend(
 ) -> tuple[A, T, optax.OptState]:
     """One gradient step on `loss(parameters) -> (loss, auxiliary)`: (auxiliary, parameters, optimiser state)."""
     gradient, auxiliary = jax.grad(loss, has_aux=True)(parameters)
-    updates, state = optimiser.update(gradient, state, parameters)
+    with jax.numpy_dtype_promotion("standard"):  # optax raises floats to integer powers
+        updates, state = optimiser.update(gradient, state, parameters)
     return auxiliary, optax.apply_updates(parameters, updates), state
 
 

@@ -1,0 +1,95 @@
+"""Small worlds whose values are known: what TD-MPC2's critics must converge to."""
+
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from cases import TD_MPC2
+from probes import corridor, loop, one_hot
+
+from foreplan.core.replay import Replay
+from foreplan.core.types import Spec
+
+DISCOUNT = 0.8
+AGENT = replace(
+    TD_MPC2,
+    network=replace(TD_MPC2.network, dropout=0.0),
+    optimiser=replace(TD_MPC2.optimiser, lr=2e-3),
+    batch_size=64,
+    discount=DISCOUNT,
+    target_rate=0.1,
+)
+
+
+def learned(replay: Replay, spec: Spec, updates: int = 600) -> Any:
+    learner = AGENT.init(spec, jax.random.key(0))
+    for key in jax.random.split(jax.random.key(1), updates // 100):
+        learner, _ = AGENT.learn(learner, replay, key, 100)
+    return learner
+
+
+def values(learner: Any, rooms: list[int]) -> np.ndarray:
+    """The mean of the critics in each room, over a few actions."""
+    world = learner.world
+    actions = jnp.linspace(-0.9, 0.9, 5)[:, None]
+
+    @jax.jit
+    def q(obs: jax.Array, action: jax.Array) -> jax.Array:
+        logits = world.q_logits(world.encode(obs), action)
+        return jnp.mean(jax.vmap(world.two_hot.decode)(logits))
+
+    return np.array([np.mean([q(jnp.asarray(one_hot(room, 8)), action) for action in actions]) for room in rooms])
+
+
+def test_a_time_limit_does_not_end_the_future() -> None:
+    """A reward of 1 for ever is worth 1 / (1 - discount), however short the episodes are cut (PITFALLS 1)."""
+    learner = learned(*loop(reward=1.0, limit=4))
+    np.testing.assert_allclose(values(learner, list(range(8))), 1.0 / (1.0 - DISCOUNT), rtol=0.05)
+
+
+def test_termination_does_end_it() -> None:
+    """The same rewards, but the episode terminates after four: a finite sum."""
+    learner = learned(*corridor(4, rewards=[1.0] * 4, terminates=True))
+    expected = [sum(DISCOUNT**i for i in range(4 - t)) for t in range(4)]
+    np.testing.assert_allclose(values(learner, [0, 1, 2, 3]), expected, rtol=0.05)
+
+
+def test_a_reward_at_termination_alone_is_learned_and_discounted() -> None:
+    """(PITFALLS 2)"""
+    learner = learned(*corridor(4, rewards=[0.0, 0.0, 0.0, 10.0], terminates=True))
+    np.testing.assert_allclose(values(learner, [0, 1, 2, 3]), [10 * DISCOUNT**k for k in (3, 2, 1, 0)], rtol=0.06)
+
+
+def test_an_environment_that_dies_in_two_steps_is_learned_from() -> None:
+    """Its episodes are shorter than the horizon of three (PITFALLS 4)."""
+    learner = learned(*corridor(2, rewards=[1.0, -5.0], terminates=True))
+    np.testing.assert_allclose(values(learner, [0, 1]), [1.0 - 5.0 * DISCOUNT, -5.0], atol=0.25)
+
+
+def test_the_continuation_head_knows_where_episodes_end() -> None:
+    learner = learned(*corridor(4, rewards=[0.0] * 4, terminates=True))
+    world = learner.world
+
+    def odds(room: int) -> float:
+        z = world.next(world.encode(jnp.asarray(one_hot(room, 8))), jnp.zeros(1))
+        return float(jax.nn.sigmoid(world.continue_logit(z)))
+
+    assert odds(3) < 0.1
+    assert min(odds(room) for room in range(3)) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("episode_length", "discount"), [(None, 0.99), (10, 0.95), (500, 0.99), (200, 0.975), (100_000, 0.995)]
+)
+def test_the_discount_follows_the_length_of_episodes_where_it_is_known(
+    episode_length: int | None, discount: float
+) -> None:
+    """(PITFALLS 12)"""
+    agent = replace(AGENT, discount=None)
+    assert agent.discount_for(episode_length) == pytest.approx(discount)
+    assert AGENT.discount_for(episode_length) == DISCOUNT
+    spec = Spec(obs_shape=(3,), action_dim=1, episode_length=episode_length)
+    assert agent.seed_steps(spec) >= agent.min_seed_steps

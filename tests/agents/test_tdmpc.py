@@ -1,0 +1,110 @@
+"""What is particular to TD-MPC2: the look ahead in its world, and what it costs."""
+
+from dataclasses import replace
+from functools import partial
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from cases import TD_MPC2, timestep
+
+from foreplan.agents.tdmpc import TDMPC2
+from foreplan.core.model import returns
+from foreplan.core.types import Spec
+from foreplan.worlds.latent import Imagination
+
+SPEC = Spec(obs_shape=(4,), action_dim=2, episode_length=50)
+
+
+def act_flops(agent: TDMPC2) -> float:
+    """The floating point operations of one planned action, as the compiler counts them."""
+    learner, memory = agent.init(SPEC, jax.random.key(0)), agent.memory(SPEC)
+    program = jax.jit(partial(agent.act, explore=True))
+    step = timestep(np.zeros((1, 4)))
+    return program.lower(learner, step, memory, jax.random.key(0)).cost_analysis()["flops"]
+
+
+def test_heads_are_chosen_before_they_are_computed() -> None:
+    """Eight more heads cost nothing in the plan (PITFALLS 39)."""
+    two, ten = (act_flops(replace(TD_MPC2, network=replace(TD_MPC2.network, heads=heads))) for heads in (2, 10))
+    assert ten < 1.02 * two
+    wide = act_flops(replace(TD_MPC2, network=replace(TD_MPC2.network, width=64)))
+    assert wide > 1.5 * two  # the count does see what is computed
+
+
+def imagination(bias: float | None) -> Imagination:
+    """A world in which an episode goes on with log-odds `bias` in every state; None: it cannot end."""
+    spec = replace(SPEC, terminates=bias is not None)
+    learner = TD_MPC2.init(spec, jax.random.key(0))
+    world = learner.world
+    random = jax.random.normal(jax.random.key(1), world.critics.members.last.weight.shape)
+    world = eqx.tree_at(lambda w: w.critics.members.last.weight, world, random)
+    reward = jax.random.normal(jax.random.key(2), world.reward.last.weight.shape)
+    world = eqx.tree_at(lambda w: w.reward.last.weight, world, reward)
+    if bias is not None:
+        world = eqx.tree_at(lambda w: w.continuation.last.weight, world, jnp.zeros_like(world.continuation.last.weight))
+        world = eqx.tree_at(lambda w: w.continuation.last.bias, world, jnp.full((1,), bias))
+    return Imagination(world, learner.policy, world.critics, jnp.float32(0.9))
+
+
+@jax.jit
+def score(model: Imagination) -> tuple[jax.Array, jax.Array]:
+    """(return of three actions and what lies beyond, reward of the first)."""
+    z = model.world.encode(jnp.array([0.1, -0.5, 0.8, 0.0]))
+    actions = jax.random.uniform(jax.random.key(3), (3, 2), jnp.float32, -1.0, 1.0)
+    _, reward, _ = model.step(z, actions[0], jax.random.key(4))
+    return returns(model, z, actions, jax.random.key(4)), reward
+
+
+def test_certain_termination_contributes_nothing_beyond() -> None:
+    """(PITFALLS 8 and 9)"""
+    total, first = score(imagination(bias=-100.0))
+    assert float(total) == pytest.approx(float(first), abs=1e-6)
+
+
+def test_certain_continuation_is_as_if_there_were_no_end() -> None:
+    going_on, first = score(imagination(bias=100.0))
+    endless, _ = score(imagination(bias=None))
+    assert float(going_on) == pytest.approx(float(endless), rel=1e-4)
+    assert abs(float(going_on) - float(first)) > 1e-2
+
+
+def test_an_uncertain_end_is_weighed_softly() -> None:
+    """Even odds halve what lies beyond; a threshold would keep all of it or nothing."""
+    z_discount = imagination(bias=0.0)
+    z = z_discount.world.encode(jnp.zeros(4))
+    _, _, discount = z_discount.step(z, jnp.zeros(2), jax.random.key(0))
+    assert float(discount) == pytest.approx(0.45)
+
+
+def test_critics_begin_at_zero_and_heads_differ() -> None:
+    """(PITFALLS 13)"""
+    critics = TD_MPC2.init(SPEC, jax.random.key(0)).world.critics.members
+    np.testing.assert_array_equal(critics.last.weight, 0.0)
+    first = np.asarray(critics.blocks[0].linear.weight)
+    assert np.abs(first[0] - first[1]).max() > 0.01
+
+
+def test_targets_start_as_the_critics_and_follow_slowly() -> None:
+    learner = TD_MPC2.init(SPEC, jax.random.key(0))
+    for online, target in zip(
+        jax.tree.leaves(learner.world.critics), jax.tree.leaves(learner.target_critics), strict=True
+    ):
+        np.testing.assert_array_equal(online, target)
+        assert online.unsafe_buffer_pointer() != target.unsafe_buffer_pointer()  # else neither could be donated
+
+
+def test_a_world_that_has_diverged_is_reported_and_acted_in_safely() -> None:
+    learner = TD_MPC2.init(SPEC, jax.random.key(0))
+    learner = eqx.tree_at(
+        lambda x: x.world.reward.last.bias, learner, jnp.full_like(learner.world.reward.last.bias, jnp.nan)
+    )
+    actions, memory, metrics = TD_MPC2.act(
+        learner, timestep(np.zeros((1, 4)), [True]), TD_MPC2.memory(SPEC), jax.random.key(1), True
+    )
+    planner = TD_MPC2.planner
+    assert int(metrics["invalid_plans"]) == planner.iterations * planner.num_samples
+    assert np.isfinite(actions).all()
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(memory))
