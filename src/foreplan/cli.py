@@ -272,15 +272,15 @@ def parse(kind: type[T], argv: Sequence[str], program: str) -> T:
 
 
 def one_line(boxed: str) -> str:
-    """What tyro's box says, without the box: its first block, and the names that it suggests."""
-    text = re.sub(r"\x1b\[[0-9;]*m|[│╭╮╰╯]", "", boxed)
-    blocks = [[line.strip() for line in block.splitlines()] for block in re.split(r"\n *─{4,} *\n", text)]
-    message = " ".join(line for line in blocks[0] if line and not line.startswith("─"))
+    """What tyro's box says, without the box: the block below its title, and the names that it suggests."""
+    plain = re.sub(r"\x1b\[[0-9;]*m|[│╰╯]", "", boxed)
+    plain = re.sub(r"╭─ (.*?) ─*╮", "\\1\n────", plain)
+    _, *blocks = [re.sub(r"\s+", " ", block).strip() for block in re.split(r"\n *[─-]{4,} *\n", plain)]
+    message = blocks[0] if blocks else "the command line was not understood"
     message = re.sub(r"^Error parsing (settings: )?", "", message)
     message = re.sub(r"invalid literal for int\(\) with base 10: (.*)", r"\1 is not a whole number", message)
     message = re.sub(r"could not convert string to float: (.*)", r"\1 is not a number", message)
-    for block in blocks[1:]:
-        if block and block[0].startswith("Perhaps you meant"):
-            names = [line.split()[0] for line in block if line.startswith("--")]
-            message += f"; did you mean {' or '.join(names[:2])}?"
+    suggested = [name for block in blocks[1:] if block.startswith("Perhaps") for name in re.findall(r"--\S+", block)]
+    if suggested:
+        message += f"; did you mean {' or '.join(suggested[:2])}?"
     return message

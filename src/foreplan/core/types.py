@@ -64,6 +64,7 @@ class VectorEnv(Protocol):
     def close(self) -> None: ...
 
 
+@runtime_checkable
 class Agent(Protocol):
     """A frozen dataclass: its fields are the configuration and, through tyro, the command line."""
 

@@ -94,7 +94,7 @@ def at_minutes(runs: Sequence[History], points: int = 50) -> tuple[np.ndarray, n
 
 
 def curves(path: Path, kinds: dict[str, list[History]]) -> None:
-    with plots.canvas(path, 10, 4) as figure:
+    with plots.canvas(path, 10.0) as figure:
         by_steps, by_time = figure.subplots(1, 2, sharey=True)
         for colour, (kind, runs) in zip(plots.COLOURS * 9, kinds.items(), strict=False):
             label = f"{kind} ({len(runs)} run{'s' if len(runs) > 1 else ''})"

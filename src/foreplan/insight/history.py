@@ -65,5 +65,5 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in whole.splitlines()]
 
 
-def _number(value: float | None) -> float:
+def _number(value: int | float | None) -> float:
     return float("nan") if value is None else float(value)

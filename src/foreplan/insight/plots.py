@@ -70,7 +70,7 @@ def losses(path: Path, history: History, columns: int = 3) -> None:
     """One small plot for each thing that the agent measured of itself."""
     series = history.losses
     rows = max(1, -(-len(series) // columns))
-    with canvas(path, 10, 2.1 * rows) as figure:
+    with canvas(path, 10.0, 2.1 * rows) as figure:
         panels = list(figure.subplots(rows, columns, squeeze=False, sharex=True).flat)
         for (
             axes,

@@ -128,7 +128,7 @@ def unflatten(template: T, arrays: Mapping[str, np.ndarray]) -> T:
         if name not in arrays:
             raise UsageError(f"the checkpoint has no {name!r}: it was written with another configuration")
         if jax.dtypes.issubdtype(like.dtype, jax.dtypes.prng_key):
-            return jax.random.wrap_key_data(jax.device_put(arrays[name]), impl=jax.random.key_impl(like))
+            return jax.random.wrap_key_data(jax.device_put(arrays[name]))
         if arrays[name].shape != like.shape or arrays[name].dtype != like.dtype:
             found, wanted = (f"{x.dtype}{list(x.shape)}" for x in (arrays[name], like))
             raise UsageError(f"the checkpoint's {name!r} is {found}, and this configuration needs {wanted}")

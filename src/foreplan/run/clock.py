@@ -96,8 +96,8 @@ class Pace:
     def _now(self) -> dict[str, float]:
         seconds = self.watch.seconds
         return {
-            "decisions": self.clock.decisions,
-            "updates": self.clock.updates,
+            "decisions": float(self.clock.decisions),
+            "updates": float(self.clock.updates),
             "run": self.watch.wall - sum(seconds.get(part, 0.0) for part in self.APART),
             **{part: seconds.get(part, 0.0) for part in ("act", "env", "learn")},
         }

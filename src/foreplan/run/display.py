@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Mapping
 from types import TracebackType
-from typing import IO, Any, Protocol
+from typing import IO, Any, Protocol, runtime_checkable
 
 import numpy as np
 from rich.console import Console, Group, RenderableType
@@ -16,6 +16,7 @@ from rich.text import Text
 from foreplan.run.clock import Clock, Pace, Stopwatch
 
 
+@runtime_checkable
 class Display(Protocol):
     """Entered for the time of a run. The records are those of metrics.jsonl and eval.jsonl."""
 
@@ -133,7 +134,7 @@ class Live:
         return Group(*lines)
 
 
-def rates(pace: Mapping[str, float]) -> str:
+def rates(pace: Mapping[str, Any]) -> str:
     shares = "  ".join(f"{part} {pace[f'share_{part}']:.0%}" for part in ("act", "env", "learn"))
     return f"{pace['decisions_per_s']:.1f} decisions/s  {pace['updates_per_s']:.1f} updates/s  {shares}"
 

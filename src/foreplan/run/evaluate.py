@@ -40,7 +40,8 @@ def play(
 ) -> Iterator[tuple[TimeStep, np.ndarray, TimeStep]]:
     """Act without exploring, for ever: (timestep, actions [env, action], what came after), as NumPy arrays."""
     keys, watch = Keys(seed), watch or Stopwatch()
-    memory = agent.memory(env.spec)
+    with jax.transfer_guard("allow"):  # a beginning is no part of a loop
+        memory = agent.memory(env.spec)
     timestep = env.reset(MAX_SEED + 1 + seed)
     turn = 0
     while True:

@@ -29,11 +29,15 @@ from foreplan.run.display import Display, Plain
 from foreplan.run.evaluate import evaluate
 from foreplan.run.log import Log
 from foreplan.run.randomness import Keys, random_actions
-from foreplan.run.settings import Settings, read_config, refuse_non_finite, write_config
+from foreplan.run.settings import Settings, check_agent, read_config, write_config
 from foreplan.run.signals import Interrupted, StopSignals
 from foreplan.run.state import State, begin, pack, put, unpack
 
 MakeEnv = Callable[..., VectorEnv]
+
+
+class Diverged(RuntimeError):
+    """The agent no longer gives numbers; nothing is saved over its last checkpoint."""
 
 
 @dataclass
@@ -91,13 +95,14 @@ def train(
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(not path.name.startswith(".") for path in out.iterdir())):
         raise UsageError(f"{out} exists; continue it with `foreplan resume {out}`, or choose another with --out")
-    refuse_non_finite(agent)
+    check_agent(agent)
     with closing(_training_env(settings, make_env)) as env, display or Plain() as display:
         watch, keys = Stopwatch(display.compiling), Keys(settings.seed)
         with watch("start", "init"):
             state = begin(agent, env, settings, keys)
         write_config(out, agent, settings, name)
-        _train(Run(agent, settings, out, env, make_env, state, Log(out, settings.tensorboard), display, watch, keys))
+        with closing(Log(out, settings.tensorboard)) as log:
+            _train(Run(agent, settings, out, env, make_env, state, log, display, watch, keys))
     return out
 
 
@@ -110,9 +115,12 @@ def resume(
     if steps is not None:
         settings = replace(settings, steps=steps)
         write_config(out, agent, settings, config["name"])
-    with closing(_training_env(settings, make_env)) as env, display or Plain() as display:
+    with (
+        closing(_training_env(settings, make_env)) as env,
+        display or Plain() as display,
+        closing(Log(out, settings.tensorboard)) as log,
+    ):
         watch, keys = Stopwatch(display.compiling), Keys(settings.seed)
-        log = Log(out, settings.tensorboard)
         if checkpoint.all_checkpoints(out / checkpoint.FOLDER):
             path = checkpoint.newest_whole(out / checkpoint.FOLDER, display.say)
             parts = checkpoint.load(path)
@@ -144,7 +152,6 @@ def _train(run: Run) -> None:
             _save(run, None)  # what the environment was doing is lost, what was learned is not
             raise
         finally:
-            run.log.close()
             if run.eval_env is not None:
                 run.eval_env.close()
 
@@ -179,6 +186,11 @@ def _turn(run: Run) -> None:
     _await_learning(run)
     with watch("act"):
         sent = np.asarray(jax.device_get(actions))  # the one transfer to the host
+    if not np.isfinite(sent).all():
+        raise Diverged(
+            f"the agent's actions at {clock.env_steps:,} environment steps are not finite: it has diverged;"
+            f" {run.out} keeps its newest checkpoint from before"
+        )
     with watch("env"):
         env.send(sent)
     if owed >= run.chunk:

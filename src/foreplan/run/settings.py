@@ -53,8 +53,14 @@ def at_least(name: str, value: int, least: int) -> None:
         raise UsageError(f"{name.replace('_', '-')} is {value}; accepted: whole numbers from {least} up")
 
 
+def check_agent(agent: "Agent") -> None:
+    """Refuse numbers that no agent can use: NaN or infinite, however deep, and a negative UTD."""
+    refuse_non_finite(agent)
+    if agent.utd < 0:
+        raise UsageError(f"utd is {agent.utd}; accepted: numbers from 0 up")
+
+
 def refuse_non_finite(config: Any, path: str = "agent") -> None:
-    """Refuse a configuration in which some number, however deep, is NaN or infinite."""
     for field in dataclasses.fields(config):
         value, name = getattr(config, field.name), f"{path}.{field.name}"
         if dataclasses.is_dataclass(value):

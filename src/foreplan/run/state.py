@@ -54,13 +54,11 @@ def capacity(settings: Settings, spec: Spec) -> int:
 
 def pack(state: State, env: VectorEnv | None) -> dict[str, Any]:
     """The parts of a checkpoint; without `env` a resumed run begins new episodes."""
-    rows, head = (int(jax.device_get(x)) for x in (state.replay.size, state.replay.head))
-    steps = flatten(state.replay.steps)
     return {
         "learner": flatten(state.learner),
         "memory": flatten(state.memory),
         "timestep": flatten(state.timestep),
-        "replay": {"rows": rows, "head": head} | {name: ring[:rows] for name, ring in steps.items()},
+        "replay": _oldest_first(state.replay),
         "clock": state.clock.snapshot(),
         "meter": state.meter.snapshot(),
         "env": {} if env is None else {"snapshot": env.snapshot()},
@@ -102,26 +100,30 @@ def learner_like(agent: Agent, spec: Spec) -> Learner:
 
 
 def _timestep_like(spec: Spec) -> TimeStep:
-    def leaf(dtype: Any, *shape: int) -> Any:
-        return jax.ShapeDtypeStruct((spec.num_envs, *shape), dtype)
-
-    flags = {name: leaf(np.bool_) for name in ("terminated", "truncated", "first")}
-    return TimeStep(obs=leaf(np.float32, *spec.obs_shape), reward=leaf(np.float32), **flags)
+    flags = {name: np.zeros(spec.num_envs, np.bool_) for name in ("terminated", "truncated", "first")}
+    obs, reward = np.zeros((spec.num_envs, *spec.obs_shape), np.float32), np.zeros(spec.num_envs, np.float32)
+    return TimeStep(obs=obs, reward=reward, **flags)
 
 
-def _fill(like: Replay, saved: Mapping[str, Any]) -> Replay:
-    """A buffer of the shapes of `like` with the saved rows, oldest first; where it is smaller, with the newest."""
+def _oldest_first(replay: Replay) -> dict[str, np.ndarray]:
+    """The rows of the buffer that are filled."""
+    size, head = (int(jax.device_get(x)) for x in (replay.size, replay.head))
+    return {name: np.concatenate([ring[head:size], ring[:head]]) for name, ring in flatten(replay.steps).items()}
+
+
+def _fill(like: Replay, saved: Mapping[str, np.ndarray]) -> Replay:
+    """A buffer of the shapes of `like` with the saved rows; where it has too little room, with the newest."""
     room = like.capacity
-    rows = min(saved["rows"], room)
+    rows = min(len(saved["reward"]), room)
 
     def fill(ring: Any, name: str) -> jax.Array:
         full = np.zeros(ring.shape, ring.dtype)
-        full[:rows] = np.roll(saved[name], -saved["head"], axis=0)[saved["rows"] - rows :]
+        full[:rows] = saved[name][len(saved[name]) - rows :]
         return put(full)
 
     leaves, structure = jax.tree.flatten(like.steps)
     steps = jax.tree.unflatten(structure, map(fill, leaves, paths(like.steps)))
-    return Replay(steps=steps, head=put(np.int32(rows % room)), size=put(np.int32(rows)))
+    return Replay(steps=steps, head=put(np.array(rows % room, np.int32)), size=put(np.array(rows, np.int32)))
 
 
 def _cut(replay: Replay) -> Replay:
