@@ -213,7 +213,8 @@ def _turn(run: Run) -> None:
     clock.turns += 1
     clock.episodes += state.meter.stepped(after)
     with watch("env"):
-        state.timestep = put(env.restart(after))
+        timestep = env.restart(after)
+    state.timestep = placed if timestep is after else put(timestep)
 
 
 def _learn(run: Run) -> None:
