@@ -77,7 +77,7 @@ class AdaptedEnv:
         check_bounds(name, adapter.action_low, adapter.action_high)
         self.name = name
         self.layout = adapter.layout
-        self._adapter = adapter
+        self.adapter = adapter
         self._repeat = action_repeat
         low, high = adapter.action_low.ravel(), adapter.action_high.ravel()
         self._low, self._high = low, high
@@ -97,7 +97,7 @@ class AdaptedEnv:
 
     @property
     def exactness(self) -> Exactness:
-        return self._adapter.exactness
+        return self.adapter.exactness
 
     def reset(self, seed: int | None = None) -> np.ndarray:
         if seed is not None or self._seed is None:
@@ -105,17 +105,17 @@ class AdaptedEnv:
             self._episode = -1
         self._episode += 1
         self._log.clear()
-        return self._adapter.reset(episode_seed(self._seed, self._episode))
+        return self.adapter.reset(episode_seed(self._seed, self._episode))
 
     def step(self, action: np.ndarray) -> StepResult:
         if self.exactness == "replay":
             self._log.append(np.array(action, np.float32))
         raw = self.rescale(action)
-        obs, total, terminated, truncated = self._adapter.step(raw)
+        obs, total, terminated, truncated = self.adapter.step(raw)
         for _ in range(self._repeat - 1):
             if terminated or truncated:
                 break
-            obs, reward, terminated, truncated = self._adapter.step(raw)
+            obs, reward, terminated, truncated = self.adapter.step(raw)
             total += reward
         return obs, total, terminated, truncated
 
@@ -126,20 +126,20 @@ class AdaptedEnv:
 
     @property
     def action_bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        return self._adapter.action_low, self._adapter.action_high
+        return self.adapter.action_low, self.adapter.action_high
 
     def snapshot(self) -> Snapshot:
         saved: dict = {"seed": self._seed, "episode": self._episode}
         if self.exactness == "replay":
             saved["actions"] = np.array(self._log, np.float32).reshape(len(self._log), self.spec.action_dim)
         else:
-            saved["state"] = self._adapter.capture()
+            saved["state"] = self.adapter.capture()
         return saved
 
     def restore(self, snapshot: Snapshot) -> None:
         self._seed, self._episode = snapshot["seed"], snapshot["episode"]
         if "state" in snapshot:
-            self._adapter.install(snapshot["state"])
+            self.adapter.install(snapshot["state"])
         elif self._seed is not None:
             self._episode -= 1
             self.reset()
@@ -147,10 +147,10 @@ class AdaptedEnv:
                 self.step(action)
 
     def render(self) -> np.ndarray:
-        return self._adapter.render()
+        return self.adapter.render()
 
     def close(self) -> None:
-        self._adapter.close()
+        self.adapter.close()
 
 
 def episode_seed(seed: int, episode: int) -> int:

@@ -61,7 +61,7 @@ class DmAdapter:
         spec = env.action_spec()
         low, high = (np.broadcast_to(bound, spec.shape).astype(spec.dtype) for bound in (spec.minimum, spec.maximum))
         self.action_low, self.action_high = np.maximum(low, -action_limit), np.minimum(high, action_limit)
-        self._name, self._env = name, env
+        self._name, self.env = name, env
         specs = env.observation_spec()
         self._specs = dict(leaves(specs))
         self._is_flat = isinstance(specs, Mapping) and list(specs) == list(self._specs)
@@ -71,36 +71,36 @@ class DmAdapter:
             self._slices.append((key, leaf.shape, slice(start, start + size)))
             start += size
         self.layout = spec_layout(self._specs)
-        self._physics, self.time_limit, self.terminates = None, None, True
+        self.physics, self.time_limit, self.terminates = None, None, True
         if type(env) is control.Environment:
             limit = env._step_limit
             self.time_limit = None if limit == float("inf") else int(np.ceil(limit))
             self.terminates = type(env.task).get_termination is not control.Task.get_termination
             if isinstance(env.physics, mujoco.Physics):
-                self._physics = PhysicsState(env.physics.model.ptr, env.physics.data.ptr)
+                self.physics = PhysicsState(env.physics.model.ptr, env.physics.data.ptr)
         self.exactness = self._judge()
 
     def _judge(self) -> Exactness:
-        if self._physics is None:
+        if self.physics is None:
             return "replay"
         try:
             self.capture()
         except state.Uncapturable:
             return "replay"
-        return self._physics.exactness
+        return self.physics.exactness
 
     def reset(self, seed: int) -> np.ndarray:
-        for owner in (self._env, getattr(self._env, "task", None)):  # dm_env has no seeds: composer and rl differ
+        for owner in (self.env, getattr(self.env, "task", None)):  # dm_env has no seeds: composer and rl differ
             random = getattr(owner, "random_state", None) or getattr(owner, "random", None)
             if isinstance(random, np.random.RandomState):
                 random.seed(seed)
-        obs = self._flatten(self._env.reset().observation)
+        obs = self._flatten(self.env.reset().observation)
         if self.exactness != "replay":
             self.exactness = self._judge()  # some attributes appear only now
         return obs
 
     def step(self, action: np.ndarray) -> StepResult:
-        timestep = self._env.step(action)
+        timestep = self.env.step(action)
         last = timestep.last()
         terminated = last and timestep.discount == 0.0
         return self._flatten(timestep.observation), float(timestep.reward), terminated, last and not terminated
@@ -118,24 +118,24 @@ class DmAdapter:
         return flat
 
     def capture(self) -> Snapshot:
-        assert self._physics is not None
-        env, task = (state.capture(owner, STATELESS_TYPES) for owner in (self._env, self._env.task))
-        return {"env": env, "task": task, "physics": self._physics.save()}
+        assert self.physics is not None
+        env, task = (state.capture(owner, STATELESS_TYPES) for owner in (self.env, self.env.task))
+        return {"env": env, "task": task, "physics": self.physics.save()}
 
     def install(self, saved: Snapshot) -> None:
-        assert self._physics is not None
-        state.install(self._env, saved["env"], STATELESS_TYPES)
-        state.install(self._env.task, saved["task"], STATELESS_TYPES)
-        self._physics.load(saved["physics"])
+        assert self.physics is not None
+        state.install(self.env, saved["env"], STATELESS_TYPES)
+        state.install(self.env.task, saved["task"], STATELESS_TYPES)
+        self.physics.load(saved["physics"])
 
     def render(self) -> np.ndarray:
-        physics = getattr(self._env, "physics", None)
+        physics = getattr(self.env, "physics", None)
         if physics is None:
             raise RenderUnavailable(f"{self._name} has no physics to render")
         return physics.render(height=240, width=320, camera_id=0 if physics.model.ncam else -1)
 
     def close(self) -> None:
-        self._env.close()
+        self.env.close()
 
 
 def leaves(tree: Any, path: str = "") -> Any:

@@ -85,14 +85,14 @@ class GymAdapter:
         self.time_limit = time_limit(env)
         env_id = env.spec.id.split("/")[-1].split("-v")[0] if env.spec else ""
         self.terminates = env_id not in ENDLESS
-        self._name, self._env, self._space = name, env, env.observation_space
+        self._name, self.env, self._space = name, env, env.observation_space
         self._shape = self._space.shape if isinstance(self._space, spaces.Box) else None
         self._layers = [env]
         while isinstance(env, gymnasium.Wrapper):
             env = env.env
             self._layers.append(env)
-        self._physics = physics_of(env)
-        self._known = self._physics is not None or type(env).__module__.startswith("gymnasium.envs.classic_control")
+        self.physics = physics_of(env)
+        self._known = self.physics is not None or type(env).__module__.startswith("gymnasium.envs.classic_control")
         self.exactness = self._judge()
 
     def _judge(self) -> Exactness:
@@ -102,16 +102,16 @@ class GymAdapter:
             self.capture()
         except state.Uncapturable:
             return "replay"
-        return "bitwise" if self._physics is None else self._physics.exactness
+        return "bitwise" if self.physics is None else self.physics.exactness
 
     def reset(self, seed: int) -> np.ndarray:
-        obs, _ = self._env.reset(seed=seed)
+        obs, _ = self.env.reset(seed=seed)
         if self.exactness != "replay":
             self.exactness = self._judge()  # some attributes appear only now
         return self._flatten(obs)
 
     def step(self, action: np.ndarray) -> StepResult:
-        obs, reward, terminated, truncated, _ = self._env.step(action)
+        obs, reward, terminated, truncated, _ = self.env.step(action)
         return self._flatten(obs), float(reward), bool(terminated), bool(truncated)
 
     def _flatten(self, obs: Any) -> np.ndarray:
@@ -125,23 +125,23 @@ class GymAdapter:
     def capture(self) -> Snapshot:
         layers = [state.capture(layer, STATELESS_TYPES, STATELESS_NAMES) for layer in self._layers]
         saved: dict[str, Any] = {"layers": {str(i): layer for i, layer in enumerate(layers)}}
-        if self._physics is not None:
-            saved["physics"] = self._physics.save()
+        if self.physics is not None:
+            saved["physics"] = self.physics.save()
         return saved
 
     def install(self, saved: Snapshot) -> None:
         for i, layer in enumerate(self._layers):
             state.install(layer, saved["layers"][str(i)], STATELESS_TYPES, STATELESS_NAMES)
-        if self._physics is not None:
-            self._physics.load(saved["physics"])
+        if self.physics is not None:
+            self.physics.load(saved["physics"])
 
     def render(self) -> np.ndarray:
-        if self._env.render_mode is None:
+        if self.env.render_mode is None:
             raise RenderUnavailable(f"{self._name} was built without render=True")
-        return np.asarray(self._env.render(), np.uint8)
+        return np.asarray(self.env.render(), np.uint8)
 
     def close(self) -> None:
-        self._env.close()
+        self.env.close()
 
 
 def physics_of(env: gymnasium.Env) -> Any:

@@ -23,7 +23,7 @@ class PhysicsState:
     """
 
     def __init__(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
-        self._model, self._data = model, data
+        self.model, self.data = model, data
         self._size = mujoco.mj_stateSize(model, INTEGRATION)
         fresh = mujoco.MjData(model)  # what is not empty here lies outside the arena and never moves
         self._derived = [getattr(data, name) for name, array in arrays(fresh) if array.dtype == np.float64]
@@ -34,12 +34,12 @@ class PhysicsState:
     @property
     def exactness(self) -> Exactness:
         """MuJoCo's sleeping trees and plugins may keep state that it does not give out."""
-        asleep = self._model.opt.enableflags & mujoco.mjtEnableBit.mjENBL_SLEEP
-        return "physics" if asleep or self._model.nplugin else "bitwise"
+        asleep = self.model.opt.enableflags & mujoco.mjtEnableBit.mjENBL_SLEEP
+        return "physics" if asleep or self.model.nplugin else "bitwise"
 
     def save(self) -> Snapshot:
         state = np.empty(self._size)
-        mujoco.mj_getState(self._model, self._data, state, INTEGRATION)
+        mujoco.mj_getState(self.model, self.data, state, INTEGRATION)
         changed = {n: a.copy() for n, a in self._tunable.items() if a.tobytes() != self._built[n]}
         derived = np.concatenate([array.ravel() for array in self._derived])
         return {"mujoco": mujoco.__version__, "state": state, "derived": derived, "model": changed}
@@ -56,8 +56,8 @@ class PhysicsState:
         for name, array in self._tunable.items():
             built = np.frombuffer(self._built[name], array.dtype).reshape(array.shape)
             array[...] = saved["model"].get(name, built)
-        mujoco.mj_setState(self._model, self._data, saved["state"], INTEGRATION)
-        mujoco.mj_forward(self._model, self._data)  # contacts and constraints, which live in the arena
+        mujoco.mj_setState(self.model, self.data, saved["state"], INTEGRATION)
+        mujoco.mj_forward(self.model, self.data)  # contacts and constraints, which live in the arena
         start = 0
         for array in self._derived:
             array[...] = saved["derived"][start : start + array.size].reshape(array.shape)

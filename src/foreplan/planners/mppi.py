@@ -43,6 +43,10 @@ class MPPI:
         if not 0 < self.temperature < float("inf"):
             raise ValueError(f"temperature must be positive and finite, not {self.temperature}")
 
+    @property
+    def populations(self) -> tuple[int, ...]:
+        return (self.num_samples,) * self.iterations
+
     def init(self, action_dim: int) -> MPPIMemory:
         return MPPIMemory(
             mean=jnp.zeros((self.horizon, action_dim)),
@@ -57,9 +61,14 @@ class MPPI:
         return MPPIMemory(mean, jnp.full_like(memory.std, self.max_std), memory.elites, memory.log_weights)
 
     def ask(
-        self, memory: MPPIMemory, proposals: Float32[Array, "p horizon action"] | None, key: PRNGKeyArray
+        self,
+        memory: MPPIMemory,
+        proposals: Float32[Array, "p horizon action"] | None,
+        key: PRNGKeyArray,
+        round: int = 0,
     ) -> Float32[Array, "n horizon action"]:
         """The proposals, the un-noised mean, and samples around it."""
+        del round
         given = [] if proposals is None else [proposals]
         number = self.num_samples - 1 - (0 if proposals is None else self.num_proposals)
         noise = jax.random.normal(key, (number, *memory.mean.shape), jnp.float32)

@@ -1,10 +1,25 @@
-"""The loop that all sampling planners share: ask for candidates, score them, tell the planner."""
+"""The loop that all sampling planners share: ask for candidates, score them, tell the planner.
 
-from collections.abc import Callable
-from typing import TypeVar
+A planner is a frozen dataclass with
+
+    horizon, num_proposals      steps looked ahead; candidates of the model's own prior
+    populations                 candidates of each round, a tuple
+    init(action_dim) -> memory  at the beginning of an episode
+    shift(memory)               the last plan one step on: the warm start
+    ask(memory, proposals, key, round) -> actions [n, horizon, action] in [-1, 1]
+    tell(memory, actions, returns) -> memory
+    act(memory, explore, key) -> action
+
+and never knows whether a model or a simulator has scored its candidates.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float32, Int32, PRNGKeyArray
 
 from foreplan.core.model import Model, State, proposals, returns
@@ -13,7 +28,7 @@ P = TypeVar("P")
 
 
 def plan(planner, model: Model, state: State, memory, key: PRNGKeyArray):  # type: ignore[no-untyped-def]
-    """Improve `memory` by `planner.iterations` rounds of ask, score and tell in `model` from `state`.
+    """Improve `memory` by rounds of ask, score and tell in `model` from `state`.
 
     All candidates of all rounds share their random numbers. Returns (memory, number of invalid candidates): one whose
     return is not finite scores minus infinity and is counted.
@@ -21,16 +36,60 @@ def plan(planner, model: Model, state: State, memory, key: PRNGKeyArray):  # typ
     prior_key, score_key, loop_key = jax.random.split(key, 3)
     offered = proposals(model, state, planner.horizon, planner.num_proposals, prior_key)
     score: Callable = jax.vmap(lambda actions: returns(model, state, actions, score_key))
+    return search(planner, score, memory, loop_key, offered)
 
-    def round(carry, key: PRNGKeyArray):  # type: ignore[no-untyped-def]
+
+def search(planner, score: Callable, memory, key: PRNGKeyArray, offered=None):  # type: ignore[no-untyped-def]
+    """`plan` for any `score`: actions [n, horizon, action] -> returns [n], traced by JAX."""
+
+    def improve(carry, key: PRNGKeyArray, round: int = 0):  # type: ignore[no-untyped-def]
         memory, invalid = carry
-        actions = planner.ask(memory, offered, key)
+        actions = planner.ask(memory, offered, key, round)
         scores, bad = reject_invalid(score(actions))
         return (planner.tell(memory, actions, scores), invalid + bad), None
 
-    keys = jax.random.split(loop_key, planner.iterations)
-    (memory, invalid), _ = jax.lax.scan(round, (planner.shift(memory), jnp.zeros((), jnp.int32)), keys)
-    return memory, invalid
+    populations = planner.populations
+    keys = jax.random.split(key, len(populations))
+    carry = planner.shift(memory), jnp.zeros((), jnp.int32)
+    if len(set(populations)) == 1:
+        return jax.lax.scan(improve, carry, keys)[0]
+    for round in range(len(populations)):
+        carry, _ = improve(carry, keys[round], round)
+    return carry
+
+
+def plan_on_host(planner, score: Callable[[np.ndarray], np.ndarray], memory, key: PRNGKeyArray, offered=None):  # type: ignore[no-untyped-def]
+    """`search` with a `score` of NumPy arrays, such as a simulator's: a plain loop, one transfer a round."""
+    told = list(rounds_on_host(planner, score, memory, key, offered))
+    return told[-1][0], sum(bad for _, bad in told)
+
+
+def rounds_on_host(  # type: ignore[no-untyped-def]
+    planner, score: Callable[[np.ndarray], np.ndarray], memory, key: PRNGKeyArray, offered=None
+) -> Iterator[tuple[Any, int]]:
+    """(memory, invalid candidates) after each round, so that whoever is short of time can stop."""
+    memory, actions, keys = _begin(planner, memory, offered, key)
+    for round in range(1, len(planner.populations) + 1):
+        scores = np.asarray(score(np.asarray(actions)), np.float32)
+        bad = int(np.sum(~np.isfinite(scores)))
+        memory, actions = _turn(planner, memory, actions, scores, offered, keys, round)
+        yield memory, bad
+
+
+@partial(jax.jit, static_argnums=0)
+def _begin(planner, memory, offered, key: PRNGKeyArray):  # type: ignore[no-untyped-def]
+    """The warm start, the first round's candidates and the keys of all rounds."""
+    keys = jax.random.split(key, len(planner.populations))
+    memory = planner.shift(memory)
+    return memory, planner.ask(memory, offered, keys[0], 0), keys
+
+
+@partial(jax.jit, static_argnums=(0, 6))
+def _turn(planner, memory, actions: Array, scores: Array, offered, keys: Array, round: int):  # type: ignore[no-untyped-def]
+    """What has been learned of one round's candidates, and the next round's."""
+    memory = planner.tell(memory, actions, reject_invalid(scores)[0])
+    more = round < len(planner.populations)
+    return memory, planner.ask(memory, offered, keys[round], round) if more else None
 
 
 def reject_invalid(scores: Float32[Array, "n"]) -> tuple[Float32[Array, "n"], Int32[Array, ""]]:

@@ -1,0 +1,139 @@
+"""The improved cross-entropy method (Pinneri et al. 2020, "Sample-efficient Cross-Entropy Method for Real-time
+Planning", algorithm 1).
+
+ 1. shift the last plan's mean, spread and a share of its elites by one step       `shift`
+ 2. in each round, fewer candidates than in the last, never below twice the elites  `populations`
+      a. sample coloured noise around the mean, clip                                `ask`
+      b. add a share of the elites: the shifted ones first, then the last round's
+      c. refit mean and spread to the elites, with momentum                         `tell`
+ 3. act by the first action of the best plan of all rounds                          `act`
+
+Differences from the authors: the mean is a candidate in every round, not only in the last; a share of the spread is
+warm-started too.
+"""
+
+from dataclasses import dataclass
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float32, PRNGKeyArray
+
+from foreplan.planners.noise import coloured
+
+
+class ICEMMemory(eqx.Module):
+    mean: Float32[Array, "horizon action"]
+    std: Float32[Array, "horizon action"]
+    elites: Float32[Array, "elites horizon action"]
+    best: Float32[Array, "horizon action"]  # of this step's candidates
+    best_return: Float32[Array, ""]
+
+
+@dataclass(frozen=True)
+class ICEM:
+    """Fields in units of the normalised action space [-1, 1]."""
+
+    horizon: int = 30
+    num_samples: int = 64  # of the first round
+    iterations: int = 3
+    decay: float = 1.25  # each round has so many times fewer candidates than the last
+    num_elites: int = 10
+    kept: float = 0.3  # share of the elites that is kept from round to round and from step to step
+    num_proposals: int = 0  # of the model's own prior
+    exponent: float = 2.0  # of the noise's spectrum: 0 is white, larger is smoother
+    momentum: float = 0.1
+    std: float = 0.5  # with which an episode begins
+    min_std: float = 0.05
+    warm_std: float = 0.0  # share of the last step's spread in the next one's first; the rest is `std`
+
+    def __post_init__(self) -> None:
+        if self.horizon < 1 or self.iterations < 1:
+            raise ValueError(f"horizon and iterations must be at least 1, not {self.horizon} and {self.iterations}")
+        if not 1 <= self.num_elites <= self.num_samples:
+            raise ValueError(f"num_elites must lie in [1, num_samples], not {self.num_elites}")
+        if not 0 <= self.num_proposals < self.num_samples:
+            raise ValueError(f"num_proposals must lie in [0, num_samples), not {self.num_proposals}")
+        if not (0.0 <= self.kept <= 1.0 and 0.0 <= self.momentum < 1.0 and 0.0 <= self.warm_std <= 1.0):
+            raise ValueError(f"kept {self.kept}, momentum {self.momentum}, warm_std {self.warm_std}: shares in [0, 1]")
+        if not (self.decay >= 1.0 and 0.0 < self.min_std <= self.std < float("inf")):
+            raise ValueError(
+                f"decay >= 1 and 0 < min_std <= std must hold, not {self.decay}, {self.min_std}, {self.std}"
+            )
+
+    @property
+    def num_kept(self) -> int:
+        return round(self.kept * self.num_elites)
+
+    @property
+    def populations(self) -> tuple[int, ...]:
+        least = min(self.num_samples, 2 * self.num_elites)
+        return tuple(max(least, round(self.num_samples * self.decay**-i)) for i in range(self.iterations))
+
+    def init(self, action_dim: int) -> ICEMMemory:
+        mean = jnp.zeros((self.horizon, action_dim))
+        return ICEMMemory(
+            mean=mean,
+            std=jnp.full_like(mean, self.std),
+            elites=jnp.zeros((self.num_elites, self.horizon, action_dim)),
+            best=mean,
+            best_return=jnp.float32(-jnp.inf),
+        )
+
+    def shift(self, memory: ICEMMemory) -> ICEMMemory:
+        """One step on; what comes into view at the end is the last action once more."""
+        std = jnp.concatenate([memory.std[1:], jnp.full_like(memory.std[:1], self.std)])
+        return ICEMMemory(
+            mean=held(memory.mean, 0),
+            std=self.warm_std * std + (1.0 - self.warm_std) * self.std,
+            elites=held(memory.elites, 1),
+            best=held(memory.best, 0),
+            best_return=jnp.float32(-jnp.inf),
+        )
+
+    def ask(
+        self,
+        memory: ICEMMemory,
+        proposals: Float32[Array, "p horizon action"] | None,
+        key: PRNGKeyArray,
+        round: int = 0,
+    ) -> Float32[Array, "n horizon action"]:
+        """The proposals, the un-noised mean, the best plan, the elites that are kept, and samples around the mean."""
+        known = [memory.mean[None], memory.best[None], memory.elites[: self.num_kept]]
+        known += [] if proposals is None else [proposals]
+        first = jnp.concatenate(known)[: self.populations[round]]
+        shape = (self.populations[round] - first.shape[0], *memory.mean.shape)
+        noise = memory.std[None] * coloured(key, self.exponent, shape)
+        return jnp.concatenate([first, jnp.clip(memory.mean[None] + noise, -1.0, 1.0)])
+
+    def tell(
+        self, memory: ICEMMemory, actions: Float32[Array, "n horizon action"], returns: Float32[Array, "n"]
+    ) -> ICEMMemory:
+        """Refit to the valid elites. With no valid candidate at all the memory stays as it is."""
+        top, index = jax.lax.top_k(returns, self.num_elites)
+        valid = jnp.isfinite(top)[:, None, None]
+        elites = jnp.where(valid, actions[index], actions[index[:1]])
+        mean = self.momentum * memory.mean + (1.0 - self.momentum) * jnp.mean(elites, axis=0)
+        spread = self.momentum * memory.std + (1.0 - self.momentum) * jnp.std(elites, axis=0)
+        better = top[0] > memory.best_return
+        told = ICEMMemory(
+            mean=mean,
+            std=jnp.maximum(spread, self.min_std),
+            elites=elites,
+            best=jnp.where(better, elites[0], memory.best),
+            best_return=jnp.where(better, top[0], memory.best_return),
+        )
+        return jax.tree.map(lambda new, old: jnp.where(valid[0, 0, 0], new, old), told, memory)
+
+    def act(self, memory: ICEMMemory, explore: bool, key: PRNGKeyArray) -> Float32[Array, "action"]:
+        """The best plan's first action; exploring, with noise."""
+        if not explore:
+            return memory.best[0]
+        noise = memory.std[0] * jax.random.normal(key, memory.std[0].shape, jnp.float32)
+        return jnp.clip(memory.best[0] + noise, -1.0, 1.0)
+
+
+def held(plan: Array, axis: int) -> Array:
+    """A plan one step on, its last action repeated."""
+    last = jax.lax.slice_in_dim(plan, plan.shape[axis] - 1, plan.shape[axis], axis=axis)
+    return jnp.concatenate([jax.lax.slice_in_dim(plan, 1, plan.shape[axis], axis=axis), last], axis=axis)
