@@ -15,6 +15,18 @@ def test_dm_control(task: str) -> None:
     same_as_environment(f"dmc/{task}")
 
 
+@pytest.mark.parametrize("task", ["Ant", "HalfCheetah", "Hopper", "Humanoid", "HumanoidStandup"])
+def test_gymnasium(task: str) -> None:
+    same_as_environment(f"gym/{task}-v5")
+
+
+@pytest.mark.parametrize(
+    "task", ["InvertedPendulum", "InvertedDoublePendulum", "Pusher", "Reacher", "Swimmer", "Walker2d"]
+)
+def test_gymnasium_too(task: str) -> None:
+    same_as_environment(f"gym/{task}-v5")
+
+
 def same_as_environment(name: str) -> None:
     """Act at random, sometimes at full strength; ask the simulator what the same actions return."""
     plant, simulator, rng = envs.build(name), sims.make(name, threads=1), np.random.default_rng(0)

@@ -10,17 +10,18 @@ from foreplan.core.spec import Exactness, Snapshot
 from foreplan.envs.base import AdaptedEnv
 from foreplan.envs.physics import PhysicsState
 from foreplan.sims.engine import Engine
+from foreplan.sims.loop import Loop
+from foreplan.sims.rollout import Rollout
 from foreplan.sims.state import State, read
 
 Function = Callable[[State, np.ndarray, State], Any]  # (state before, action, state after) -> [...], NumPy or JAX
 
 
-class Rollout(NamedTuple):
-    """What candidates return: rewards and discounts of every decision, and the worth of where they end."""
+class Mechanism(NamedTuple):
+    """How an environment steps MuJoCo."""
 
-    rewards: np.ndarray  # [n, horizon]; minus infinity where the simulation diverged
-    discounts: np.ndarray  # [n, horizon]; 0 where the episode has terminated
-    values: np.ndarray  # [n]
+    substeps: int  # of the physics, for one step of the environment; the control is held
+    refreshes: bool  # whether positions and velocities are computed anew after a step, as dm_control does
 
 
 class MujocoSimulator:
@@ -34,8 +35,7 @@ class MujocoSimulator:
     def __init__(
         self,
         env: AdaptedEnv,
-        substeps: int,
-        refreshes: bool,
+        mechanism: Mechanism,
         reward: Function,
         terminated: Function | None = None,
         threads: int | None = None,
@@ -44,11 +44,15 @@ class MujocoSimulator:
         env.reset(0)
         self.exactness: Exactness = env.exactness
         self._physics: PhysicsState = env.adapter.physics  # type: ignore[attr-defined]
-        self._engine = Engine(self._physics.model, substeps, refreshes, threads)
         self._reward, self._terminated = reward, terminated
         self._low, self._high = (bound.ravel() for bound in env.action_bounds)
         self._changed: dict[str, np.ndarray] = {}
         self._fields = self._probe()
+        model = self._physics.model
+        if "cfrc_ext" in self._fields and not mechanism.refreshes:
+            self._engine: Engine | Loop = Loop(model, mechanism.substeps, threads)
+        else:
+            self._engine = Engine(model, mechanism.substeps, mechanism.refreshes, threads)
 
     def snapshot(self) -> Snapshot:
         return self.env.snapshot()

@@ -1,9 +1,27 @@
-"""From an environment to a simulator of it that can be planned in."""
+"""From an environment's name to a simulator of it that can be planned in.
 
+MuJoCo tasks whose reward is known here, or given     `MujocoSimulator`: a whole plan in one native call
+anything else that can be restored                    `SteppingSimulator`: copies stepped in worker processes
+jax/<name>                                            is a `Model` already: plan in it by `planners.sampling.plan`
+"""
+
+import warnings
+from typing import Any
+
+import gymnasium
+from dm_control.suite.base import Task as SuiteTask
+
+from foreplan.core.errors import UsageError
 from foreplan.envs import names
 from foreplan.envs.base import AdaptedEnv
-from foreplan.sims.mujoco import Function, MujocoSimulator
+from foreplan.envs.dm_control import DmAdapter, plain
+from foreplan.envs.gymnasium import GymAdapter
+from foreplan.sims.mujoco import Function, Mechanism, MujocoSimulator
+from foreplan.sims.rewards import gymnasium as gymnasium_rewards
 from foreplan.sims.rewards import suite
+from foreplan.sims.stepping import SteppingSimulator
+
+PASSIVE = (gymnasium.wrappers.TimeLimit, gymnasium.wrappers.OrderEnforcing, gymnasium.wrappers.PassiveEnvChecker)
 
 
 def make(
@@ -12,10 +30,58 @@ def make(
     reward: Function | None = None,
     terminated: Function | None = None,
     threads: int | None = None,
-) -> MujocoSimulator:
-    """A simulator of the environment called `name`, apart from any in which one acts."""
+    inexact: bool = False,
+) -> MujocoSimulator | SteppingSimulator:
+    """A simulator of the environment called `name`, apart from any in which one acts.
+
+    `reward` and `terminated` replace the environment's own: functions of (state before, action, state after), see
+    `sims.state.State`. `threads` is the number of threads or worker processes. `inexact` allows a simulator that goes
+    back by repeating the episode's actions, or only nearly. Raises `UsageError`.
+    """
+    if name in names.JAX:
+        raise UsageError(f"{name} is a model to plan in as it is: envs.names.jax_env({name!r})")
     env = names.build(name, action_repeat)
-    assert isinstance(env, AdaptedEnv)
-    reward = reward or suite.REWARDS[name.removeprefix("dmc/")]
-    control_env = env.adapter.env  # type: ignore[attr-defined]
-    return MujocoSimulator(env, control_env._n_sub_steps, control_env.physics.legacy_step, reward, terminated, threads)
+    env.reset(0)
+    if env.exactness != "bitwise" and not inexact:
+        env.close()
+        raise UsageError(f"{name} cannot be rolled back exactly, only by {env.exactness!r}; inexact=True allows it")
+    found = mechanism(env) if isinstance(env, AdaptedEnv) else None
+    if found is not None and reward is None:
+        reward, terminated = task(name, env) or (None, None)
+    if found is not None and reward is not None:
+        return MujocoSimulator(env, found, reward, terminated, threads)
+    if reward is not None or terminated is not None:
+        env.close()
+        raise UsageError(f"{name} is not known to be stepped by MuJoCo alone: reward and terminated must be its own")
+    warnings.warn(f"{name}: candidates are scored by stepping copies of it, which is slow", stacklevel=2)
+    return SteppingSimulator(env, threads)
+
+
+def mechanism(env: AdaptedEnv) -> Mechanism | None:
+    """How the environment steps MuJoCo; None where it is not known to do nothing else."""
+    adapter: Any = env.adapter
+    if getattr(adapter, "physics", None) is None:
+        return None
+    if isinstance(adapter, DmAdapter):
+        task = type(adapter.env.task)
+        plain_steps = task.before_step is SuiteTask.before_step and task.after_step is SuiteTask.after_step
+        if not (issubclass(task, SuiteTask) and plain_steps):
+            return None
+        return Mechanism(adapter.env._n_sub_steps, refreshes=adapter.env.physics.legacy_step)
+    if isinstance(adapter, GymAdapter):
+        layer: Any = adapter.env
+        while isinstance(layer, PASSIVE):
+            layer = layer.env
+        if layer is adapter.env.unwrapped and type(layer).__module__.startswith("gymnasium.envs.mujoco."):
+            return Mechanism(layer.frame_skip, refreshes=False)
+    return None
+
+
+def task(name: str, env: AdaptedEnv) -> tuple[Function, Function | None] | None:
+    """The environment's own (reward, terminated), where they are written here for many states at once."""
+    adapter: Any = env.adapter
+    if isinstance(adapter, GymAdapter):
+        return gymnasium_rewards.of(adapter.env.unwrapped)
+    rewards = {plain(f"dmc/{known}"): reward for known, reward in suite.REWARDS.items()}
+    reward = rewards.get(plain(name))
+    return None if reward is None else (reward, None)

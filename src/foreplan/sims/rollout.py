@@ -1,16 +1,24 @@
-"""What candidates return in a simulator, as planners ask for it."""
+"""What candidates do in a simulator, and what they return."""
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from foreplan.core.spec import Snapshot
 
 
+class Rollout(NamedTuple):
+    """What candidates earn: rewards and discounts of every decision, and the worth of where they end."""
+
+    rewards: np.ndarray  # [n, horizon]; minus infinity where the simulation diverged
+    discounts: np.ndarray  # [n, horizon]; 0 where the episode has terminated
+    values: np.ndarray  # [n]
+
+
 def scorer(simulator: Any, snapshot: Snapshot) -> Callable[[np.ndarray], np.ndarray]:
-    """actions [n, horizon, action] -> returns [n] (or [members, n]), from `snapshot`."""
+    """actions [n, horizon, action] -> returns [n], from `snapshot`: what a planner asks for."""
     return partial(returns, simulator, snapshot)
 
 
