@@ -79,6 +79,7 @@ class Agent(Protocol):
     def learn(self, learner: Learner, replay: Any, key: PRNGKeyArray, num_updates: int) -> tuple[Learner, Metrics]: ...
 
 
+@runtime_checkable
 class Planner(Protocol):
     """Improves a sequence of actions by asking what candidates return. One environment; `core` vmaps it."""
 
@@ -90,6 +91,7 @@ class Planner(Protocol):
     def act(self, memory: Memory, explore: bool, key: PRNGKeyArray) -> Float32[Array, "action"]: ...
 
 
+@runtime_checkable
 class Simulator(Protocol):
     """A real world that can be rolled back, on the host."""
 
