@@ -80,6 +80,8 @@ def losses(path: Path, history: History, columns: int = 3) -> None:
             axes.set_title(name)
             axes.xaxis.set_major_formatter("{x:,.0f}")
             axes.locator_params(axis="x", nbins=4)
+        for axes in panels[max(0, len(series) - columns) : len(series)]:
+            axes.tick_params(labelbottom=True)  # the lowest of each column
         for axes in panels[len(series) :]:
             axes.set_visible(False)
         figure.supxlabel("environment steps", fontsize=10)

@@ -37,7 +37,7 @@ def put(tree: Any) -> Any:
 def begin(agent: Agent, env: VectorEnv, settings: Settings, keys: Keys) -> State:
     """The state before the first turn."""
     return State(
-        learner=agent.init(env.spec, keys("init")),
+        learner=jax.jit(lambda key: agent.init(env.spec, key))(keys("init")),  # op by op it takes many times as long
         memory=agent.memory(env.spec),
         replay=Replay.create(env.spec, capacity(settings, env.spec)),
         timestep=put(env.reset(settings.seed)),
