@@ -5,6 +5,7 @@ operations that follow want it: with `weight @ x` every layer would be followed 
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import equinox as eqx
 import jax
@@ -37,6 +38,16 @@ def layer_norm(x: Float32[Array, "n"], epsilon: float = 1e-5) -> Float32[Array, 
     mean = jnp.mean(x)
     variance = jnp.maximum(0.0, jnp.mean(x * x) - mean * mean)
     return (x - mean) * jax.lax.rsqrt(variance + epsilon)
+
+
+@partial(jax.checkpoint, static_argnums=3)
+def normalise(
+    x: Float32[Array, "n"], scale: Float32[Array, "n"], offset: Float32[Array, "n"], activation: str
+) -> Float32[Array, "n"]:
+    """LayerNorm, scale and offset, activation. The gradient recomputes all this from `x`, so that of each layer one
+    array is kept instead of five: what a batch leaves behind then fits the cache."""
+    x = layer_norm(x) * scale + offset
+    return x if activation == "none" else ACTIVATIONS[activation](x)
 
 
 class Linear(eqx.Module):
@@ -72,8 +83,7 @@ class Block(eqx.Module):
         if self.dropout > 0 and key is not None:
             keep = jax.random.bernoulli(key, 1.0 - self.dropout, x.shape)
             x = jnp.where(keep, x / (1.0 - self.dropout), 0.0)
-        x = layer_norm(x) * self.scale + self.offset
-        return x if self.activation == "none" else ACTIVATIONS[self.activation](x)
+        return normalise(x, self.scale, self.offset, self.activation)
 
 
 class MLP(eqx.Module):
@@ -127,7 +137,10 @@ class Ensemble(eqx.Module):
         return eqx.tree_at(lambda e: e.members, self, jax.tree.map(lambda w: w[index], self.members))
 
     def __call__(self, x: Float32[Array, "in"], key: PRNGKeyArray | None = None) -> Float32[Array, "heads out"]:
-        # One product a head: XLA's batched products are three times slower on a CPU.
+        # One product a head: XLA's batched products are three times slower on a CPU. `split` rather than indexing,
+        # since the gradient of one split is one concatenation.
         keys = [None] * self.heads if key is None else list(jax.random.split(key, self.heads))
-        members = [jax.tree.map(lambda w, i=i: w[i], self.members) for i in range(self.heads)]
+        leaves, structure = jax.tree.flatten(self.members)
+        heads = zip(*(jax.lax.split(leaf, [1] * self.heads) for leaf in leaves), strict=True)
+        members = [structure.unflatten([leaf[0] for leaf in head]) for head in heads]
         return jnp.stack([member(x, key) for member, key in zip(members, keys, strict=True)])
