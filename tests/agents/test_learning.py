@@ -24,7 +24,7 @@ RANDOM = -1200.0  # what acting at random returns, on average; the best policies
 
 @pytest.mark.slow
 def test_tdmpc2_swings_the_pendulum_up(tmp_path: Path) -> None:
-    settings = Settings(env="jax/pendulum", steps=2600, seed=0, eval_every=2600, save_every=2600)
+    settings = Settings(env="jax/pendulum", steps=3000, seed=0, eval_every=3000, save_every=3000)
     train(AGENT, settings, tmp_path / "run")
     (line,) = (tmp_path / "run" / "eval.jsonl").read_text().splitlines()
     returns = json.loads(line)["returns"]

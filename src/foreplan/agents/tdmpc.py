@@ -301,7 +301,8 @@ class TDMPC2:
         q, entropy = over_batch(evaluate)(latents, jax.random.split(action_key, latents.shape[:2]))
         q_scale = q_scale.update(jax.lax.stop_gradient(q[:, 0]))
         reached = jnp.concatenate([jnp.ones_like(window.mask[:, :1]), window.mask], axis=1)
-        weight = reached.astype(jnp.float32) * self.losses.rho ** jnp.arange(reached.shape[1], dtype=jnp.float32)[None, :]
+        steps = jnp.arange(reached.shape[1], dtype=jnp.float32)[None, :]
+        weight = reached.astype(jnp.float32) * self.losses.rho**steps
         bonus = self.losses.entropy * window.action.shape[-1] * entropy
         loss = -jnp.mean(weight * (q / q_scale.value + bonus))
         metrics = {
