@@ -168,7 +168,8 @@ class TDMPC2:
             return self.planner.act(memory, explore, act_key), memory, invalid
 
         keys = jax.random.split(key, timestep.first.shape[0])
-        actions, memory, invalid = jax.vmap(act_one)(timestep.obs, timestep.first, memory, keys)
+        obs, first = jnp.asarray(timestep.obs), jnp.asarray(timestep.first)
+        actions, memory, invalid = jax.vmap(act_one)(obs, first, memory, keys)
         return actions, memory, {"invalid_plans": jnp.sum(invalid)}
 
     @partial(jax.jit, static_argnames="self")

@@ -142,5 +142,5 @@ class Ensemble(eqx.Module):
         keys = [None] * self.heads if key is None else list(jax.random.split(key, self.heads))
         leaves, structure = jax.tree.flatten(self.members)
         heads = zip(*(jax.lax.split(leaf, [1] * self.heads) for leaf in leaves), strict=True)
-        members = [structure.unflatten([leaf[0] for leaf in head]) for head in heads]
+        members = [jax.tree.unflatten(structure, [leaf[0] for leaf in head]) for head in heads]
         return jnp.stack([member(x, key) for member, key in zip(members, keys, strict=True)])
