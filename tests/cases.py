@@ -7,7 +7,13 @@ import jax.numpy as jnp
 
 from foreplan.agents.tdmpc import TDMPC2, Network, Optimiser
 from foreplan.core.types import TimeStep
+from foreplan.planners.cem import CEM
+from foreplan.planners.icem import ICEM
+from foreplan.planners.limits import Limited
 from foreplan.planners.mppi import MPPI
+from foreplan.planners.predictive import predictive_sampling
+from foreplan.planners.random_shooting import RandomShooting
+from foreplan.planners.splines import Splined
 
 PLANNER = MPPI(horizon=3, num_samples=32, num_proposals=4, num_elites=8, iterations=2)
 TD_MPC2 = TDMPC2(
@@ -23,6 +29,14 @@ FALLING = {"tdmpc2": ("reward_loss", "continuation_loss")}  # the losses that up
 PLANNERS: dict[str, Any] = {
     "mppi": MPPI(horizon=4, num_samples=256, num_proposals=0, num_elites=32, iterations=8),
     "mppi of raw temperature": MPPI(4, 256, 0, 32, iterations=8, temperature=0.5, scale="raw"),
+    "random shooting": RandomShooting(horizon=1, num_samples=20_000),
+    "cem": CEM(horizon=4, num_samples=128, num_elites=16, iterations=8),
+    "icem": ICEM(horizon=4, num_samples=128, num_elites=16, iterations=8, decay=1.0, exponent=1.0),
+    "icem of splines": Splined(
+        ICEM(horizon=4, num_samples=128, num_elites=16, iterations=8, decay=1.0, exponent=0.0), 4
+    ),
+    "predictive sampling": predictive_sampling(4, 4, "cubic", num_samples=512, iterations=20, std=0.1),
+    "limited cem": Limited(CEM(horizon=4, num_samples=128, num_elites=16, iterations=16), rate=1.5),
 }
 
 

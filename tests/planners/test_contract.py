@@ -69,7 +69,7 @@ def test_finds_the_optimum(name: str) -> None:
 def test_what_is_not_a_number_never_wins_and_is_counted(name: str) -> None:
     """All valid returns are negative: counting NaN as 0 would make it the best of all (PITFALLS 33)."""
     memory, invalid = run(name, Minefield())
-    assert 0 < invalid < PLANNERS[name].iterations * PLANNERS[name].num_samples
+    assert 0 < invalid < sum(PLANNERS[name].populations)
     assert action(name, memory)[0] <= 0.0
     assert action(name, memory)[1] == pytest.approx(float(TARGETS[0, 1]), abs=0.15)
 
@@ -77,7 +77,7 @@ def test_what_is_not_a_number_never_wins_and_is_counted(name: str) -> None:
 @every_planner
 def test_a_model_with_no_valid_plan_at_all_leaves_the_memory_finite(name: str) -> None:
     memory, invalid = run(name, Broken())
-    assert invalid == PLANNERS[name].iterations * PLANNERS[name].num_samples
+    assert invalid == sum(PLANNERS[name].populations)
     for explore in (False, True):
         assert np.isfinite(PLANNERS[name].act(memory, explore, jax.random.key(0))).all()
 

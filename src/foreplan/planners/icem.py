@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float32, PRNGKeyArray
 
 from foreplan.planners.noise import coloured
+from foreplan.planners.warm import Forward, around, disturbed, held, keep_unless_valid, known
 
 
 class ICEMMemory(eqx.Module):
@@ -80,14 +81,13 @@ class ICEM:
             best_return=jnp.float32(-jnp.inf),
         )
 
-    def shift(self, memory: ICEMMemory) -> ICEMMemory:
-        """One step on; what comes into view at the end is the last action once more."""
-        std = jnp.concatenate([memory.std[1:], jnp.full_like(memory.std[:1], self.std)])
+    def shift(self, memory: ICEMMemory, forward: Forward = held) -> ICEMMemory:
+        std = forward(memory.std).at[-1].set(self.std)
         return ICEMMemory(
-            mean=held(memory.mean, 0),
+            mean=forward(memory.mean),
             std=self.warm_std * std + (1.0 - self.warm_std) * self.std,
-            elites=held(memory.elites, 1),
-            best=held(memory.best, 0),
+            elites=forward(memory.elites),
+            best=forward(memory.best),
             best_return=jnp.float32(-jnp.inf),
         )
 
@@ -99,20 +99,17 @@ class ICEM:
         round: int = 0,
     ) -> Float32[Array, "n horizon action"]:
         """The proposals, the un-noised mean, the best plan, the elites that are kept, and samples around the mean."""
-        known = [memory.mean[None], memory.best[None], memory.elites[: self.num_kept]]
-        known += [] if proposals is None else [proposals]
-        first = jnp.concatenate(known)[: self.populations[round]]
-        shape = (self.populations[round] - first.shape[0], *memory.mean.shape)
+        given = known(memory.mean, memory.best, memory.elites[: self.num_kept], proposals)[: self.populations[round]]
+        shape = (self.populations[round] - given.shape[0], *memory.mean.shape)
         noise = memory.std[None] * coloured(key, self.exponent, shape)
-        return jnp.concatenate([first, jnp.clip(memory.mean[None] + noise, -1.0, 1.0)])
+        return jnp.concatenate([given, around(memory.mean, noise)])
 
     def tell(
         self, memory: ICEMMemory, actions: Float32[Array, "n horizon action"], returns: Float32[Array, "n"]
     ) -> ICEMMemory:
         """Refit to the valid elites. With no valid candidate at all the memory stays as it is."""
         top, index = jax.lax.top_k(returns, self.num_elites)
-        valid = jnp.isfinite(top)[:, None, None]
-        elites = jnp.where(valid, actions[index], actions[index[:1]])
+        elites = jnp.where(jnp.isfinite(top)[:, None, None], actions[index], actions[index[:1]])
         mean = self.momentum * memory.mean + (1.0 - self.momentum) * jnp.mean(elites, axis=0)
         spread = self.momentum * memory.std + (1.0 - self.momentum) * jnp.std(elites, axis=0)
         better = top[0] > memory.best_return
@@ -123,17 +120,8 @@ class ICEM:
             best=jnp.where(better, elites[0], memory.best),
             best_return=jnp.where(better, top[0], memory.best_return),
         )
-        return jax.tree.map(lambda new, old: jnp.where(valid[0, 0, 0], new, old), told, memory)
+        return keep_unless_valid(told, memory, top[0])
 
     def act(self, memory: ICEMMemory, explore: bool, key: PRNGKeyArray) -> Float32[Array, "action"]:
         """The best plan's first action; exploring, with noise."""
-        if not explore:
-            return memory.best[0]
-        noise = memory.std[0] * jax.random.normal(key, memory.std[0].shape, jnp.float32)
-        return jnp.clip(memory.best[0] + noise, -1.0, 1.0)
-
-
-def held(plan: Array, axis: int) -> Array:
-    """A plan one step on, its last action repeated."""
-    last = jax.lax.slice_in_dim(plan, plan.shape[axis] - 1, plan.shape[axis], axis=axis)
-    return jnp.concatenate([jax.lax.slice_in_dim(plan, 1, plan.shape[axis], axis=axis), last], axis=axis)
+        return disturbed(memory.best[0], memory.std[0], key) if explore else memory.best[0]

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float32, PRNGKeyArray
 
+from foreplan.planners.warm import Forward, ended
+
 
 class MPPIMemory(eqx.Module):
     mean: Float32[Array, "horizon action"]
@@ -55,10 +57,10 @@ class MPPI:
             log_weights=jnp.zeros((self.num_elites,)),
         )
 
-    def shift(self, memory: MPPIMemory) -> MPPIMemory:
+    def shift(self, memory: MPPIMemory, forward: Forward = ended) -> MPPIMemory:
         """The last plan, one step on: its mean moves forward, its spread is opened again."""
-        mean = jnp.concatenate([memory.mean[1:], jnp.zeros_like(memory.mean[:1])])
-        return MPPIMemory(mean, jnp.full_like(memory.std, self.max_std), memory.elites, memory.log_weights)
+        std = jnp.full_like(memory.std, self.max_std)
+        return MPPIMemory(forward(memory.mean), std, memory.elites, memory.log_weights)
 
     def ask(
         self,

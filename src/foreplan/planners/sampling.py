@@ -15,7 +15,7 @@ and never knows whether a model or a simulator has scored its candidates.
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,19 +23,24 @@ import numpy as np
 from jaxtyping import Array, Float32, Int32, PRNGKeyArray
 
 from foreplan.core.model import Model, State, proposals, returns
+from foreplan.planners.risk import Members
 
-P = TypeVar("P")
 
-
-def plan(planner, model: Model, state: State, memory, key: PRNGKeyArray):  # type: ignore[no-untyped-def]
+def plan(planner, model: Model | Members, state: State, memory, key: PRNGKeyArray):  # type: ignore[no-untyped-def]
     """Improve `memory` by rounds of ask, score and tell in `model` from `state`.
 
     All candidates of all rounds share their random numbers. Returns (memory, number of invalid candidates): one whose
     return is not finite scores minus infinity and is counted.
     """
     prior_key, score_key, loop_key = jax.random.split(key, 3)
-    offered = proposals(model, state, planner.horizon, planner.num_proposals, prior_key)
-    score: Callable = jax.vmap(lambda actions: returns(model, state, actions, score_key))
+    first = model.first() if isinstance(model, Members) else model
+    offered = proposals(first, state, planner.horizon, planner.num_proposals, prior_key)
+
+    def score(actions: Float32[Array, "n horizon action"]) -> Float32[Array, "n"]:
+        if isinstance(model, Members):
+            return model.score(state, actions, score_key)
+        return jax.vmap(lambda plan: returns(model, state, plan, score_key))(actions)
+
     return search(planner, score, memory, loop_key, offered)
 
 

@@ -40,7 +40,7 @@ class MujocoSimulator:
         terminated: Function | None = None,
         threads: int | None = None,
     ) -> None:
-        self.env = env
+        self.env, self.mechanism = env, mechanism
         env.reset(0)
         self.exactness: Exactness = env.exactness
         self._physics: PhysicsState = env.adapter.physics  # type: ignore[attr-defined]
@@ -48,7 +48,7 @@ class MujocoSimulator:
         self._low, self._high = (bound.ravel() for bound in env.action_bounds)
         self._changed: dict[str, np.ndarray] = {}
         self._fields = self._probe()
-        model = self._physics.model
+        self.model = model = self._physics.model
         if "cfrc_ext" in self._fields and not mechanism.refreshes:
             self._engine: Engine | Loop = Loop(model, mechanism.substeps, threads)
         else:

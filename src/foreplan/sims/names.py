@@ -13,7 +13,7 @@ from dm_control.suite.base import Task as SuiteTask
 
 from foreplan.core.errors import UsageError
 from foreplan.envs import names
-from foreplan.envs.base import AdaptedEnv
+from foreplan.envs.base import AdaptedEnv, Env
 from foreplan.envs.dm_control import DmAdapter, plain
 from foreplan.envs.gymnasium import GymAdapter
 from foreplan.sims.mujoco import Function, Mechanism, MujocoSimulator
@@ -45,11 +45,12 @@ def make(
     if env.exactness != "bitwise" and not inexact:
         env.close()
         raise UsageError(f"{name} cannot be rolled back exactly, only by {env.exactness!r}; inexact=True allows it")
-    found = mechanism(env) if isinstance(env, AdaptedEnv) else None
-    if found is not None and reward is None:
-        reward, terminated = task(name, env) or (None, None)
-    if found is not None and reward is not None:
-        return MujocoSimulator(env, found, reward, terminated, threads)
+    found = mechanism(env)
+    if isinstance(env, AdaptedEnv) and found is not None:
+        if reward is None:
+            reward, terminated = task(name, env) or (None, None)
+        if reward is not None:
+            return MujocoSimulator(env, found, reward, terminated, threads)
     if reward is not None or terminated is not None:
         env.close()
         raise UsageError(f"{name} is not known to be stepped by MuJoCo alone: reward and terminated must be its own")
@@ -57,9 +58,9 @@ def make(
     return SteppingSimulator(env, threads)
 
 
-def mechanism(env: AdaptedEnv) -> Mechanism | None:
+def mechanism(env: Env) -> Mechanism | None:
     """How the environment steps MuJoCo; None where it is not known to do nothing else."""
-    adapter: Any = env.adapter
+    adapter: Any = getattr(env, "adapter", None)
     if getattr(adapter, "physics", None) is None:
         return None
     if isinstance(adapter, DmAdapter):
@@ -70,10 +71,11 @@ def mechanism(env: AdaptedEnv) -> Mechanism | None:
         return Mechanism(adapter.env._n_sub_steps, refreshes=adapter.env.physics.legacy_step)
     if isinstance(adapter, GymAdapter):
         layer: Any = adapter.env
+        innermost: Any = adapter.env.unwrapped
         while isinstance(layer, PASSIVE):
             layer = layer.env
-        if layer is adapter.env.unwrapped and type(layer).__module__.startswith("gymnasium.envs.mujoco."):
-            return Mechanism(layer.frame_skip, refreshes=False)
+        if layer is innermost and type(innermost).__module__.startswith("gymnasium.envs.mujoco."):
+            return Mechanism(innermost.frame_skip, refreshes=False)
     return None
 
 
