@@ -47,6 +47,7 @@ class Network:
     dropout: float = 0.01
     activation: str = "mish"
     group: int = 8  # of SimNorm
+    normalise_latent: bool = True  # LayerNorm before SimNorm
 
 
 @dataclass(frozen=True)
@@ -105,9 +106,10 @@ class TDMPC2:
                 net.latent + spec.action_dim, widths, self.two_hot.bins, key, dropout=net.dropout, zero_last=True
             )
 
+        latent = partial(mlp, normalise_last=net.normalise_latent)
         world = LatentWorld(
-            encoder=mlp(obs_dim, [net.encoder_width] * (net.encoder_layers - 1), net.latent, keys[0]),
-            dynamics=mlp(net.latent + spec.action_dim, widths, net.latent, keys[1]),
+            encoder=latent(obs_dim, [net.encoder_width] * (net.encoder_layers - 1), net.latent, keys[0]),
+            dynamics=latent(net.latent + spec.action_dim, widths, net.latent, keys[1]),
             reward=mlp(net.latent + spec.action_dim, widths, self.two_hot.bins, keys[2], zero_last=True),
             continuation=mlp(net.latent, widths, 1, keys[3]) if spec.terminates else None,
             critics=Ensemble(critic, net.heads, keys[4]),
@@ -321,10 +323,13 @@ def _sized(latent: int, width: int, encoder_width: int, encoder_layers: int, hea
 
 SIZES: dict[str, TDMPC2] = {
     # The CPU default, 0.17M parameters: at such widths elementwise work costs as much as the products, so SiLU instead
-    # of Mish, half the bins, two heads, no dropout; and a planner that leans on its warm start.
+    # of Mish, no LayerNorm before SimNorm, half the bins, two heads, no dropout; and a planner that leans on its warm
+    # start.
     "nano": TDMPC2(
         planner=MPPI(num_samples=128, num_proposals=16, num_elites=24, iterations=4, temperature=1.0),
-        network=Network(latent=64, width=128, encoder_width=128, heads=2, dropout=0.0, activation="silu"),
+        network=Network(
+            latent=64, width=128, encoder_width=128, heads=2, dropout=0.0, activation="silu", normalise_latent=False
+        ),
         two_hot=TwoHot(bins=51),
         batch_size=128,
     ),

@@ -87,10 +87,11 @@ class Block(eqx.Module):
 
 
 class MLP(eqx.Module):
-    """Blocks of the given widths, then a plain linear layer. `key` switches the dropout of the first block on."""
+    """Blocks of the given widths, then a plain linear layer, or one with LayerNorm. `key` switches the dropout of the
+    first block on."""
 
     blocks: tuple[Block, ...]
-    last: Linear
+    last: Linear | Block
 
     def __init__(
         self,
@@ -102,13 +103,17 @@ class MLP(eqx.Module):
         activation: str = "mish",
         dropout: float = 0.0,
         zero_last: bool = False,
+        normalise_last: bool = False,
     ):
         keys = jax.random.split(key, len(widths) + 1)
         sizes = [inputs, *widths]
         self.blocks = tuple(
             Block(sizes[i], sizes[i + 1], keys[i], activation, dropout if i == 0 else 0.0) for i in range(len(widths))
         )
-        self.last = Linear(sizes[-1], outputs, keys[-1], std=0.0 if zero_last else 0.02)
+        if normalise_last:
+            self.last = Block(sizes[-1], outputs, keys[-1], "none")
+        else:
+            self.last = Linear(sizes[-1], outputs, keys[-1], std=0.0 if zero_last else 0.02)
 
     def __call__(self, x: Float32[Array, "in"], key: PRNGKeyArray | None = None) -> Float32[Array, "out"]:
         for block in self.blocks:
@@ -127,7 +132,7 @@ class Ensemble(eqx.Module):
 
     @property
     def heads(self) -> int:
-        return self.members.last.bias.shape[0]
+        return jax.tree.leaves(self.members)[0].shape[0]
 
     def choose(self, number: int, key: PRNGKeyArray) -> "Ensemble":
         """`number` different heads at random, chosen before the forward pass so that no other is computed."""
