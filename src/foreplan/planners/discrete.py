@@ -83,7 +83,7 @@ class Discrete:
     def weights(self, top: Float32[Array, "elites"], valid: Array) -> Float32[Array, "elites"]:
         """Shares of the elites; those that are not valid have none."""
         if self.refit != "mppi":
-            return valid / jnp.maximum(1, jnp.sum(valid)).astype(jnp.float32)
+            return valid.astype(jnp.float32) / jnp.maximum(1, jnp.sum(valid)).astype(jnp.float32)
         spread = jnp.sqrt(jnp.mean(jnp.where(valid, top - top[0], 0.0) ** 2)) + 1e-6
         return jax.nn.softmax(jnp.where(valid, (top - top[0]) / (self.temperature * spread), -jnp.inf))
 

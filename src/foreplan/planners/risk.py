@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float32, PRNGKeyArray
 
 from foreplan.core.model import Model, State, returns
@@ -18,7 +19,7 @@ Risk = Callable[[Array], Array]  # returns [members, n] -> scores [n]
 class Mean:
     """Neutral."""
 
-    def __call__(self, returns: Float32[Array, "members n"]) -> Float32[Array, "n"]:
+    def __call__(self, returns: Float32[Array | np.ndarray, "members n"]) -> Float32[Array, "n"]:
         return jnp.mean(returns, axis=0)
 
 
@@ -32,7 +33,7 @@ class CVaR:
         if not 0.0 < self.alpha <= 1.0:
             raise ValueError(f"alpha must lie in (0, 1], not {self.alpha}")
 
-    def __call__(self, returns: Float32[Array, "members n"]) -> Float32[Array, "n"]:
+    def __call__(self, returns: Float32[Array | np.ndarray, "members n"]) -> Float32[Array, "n"]:
         worst = jnp.sort(returns, axis=0)
         share = jnp.clip(self.alpha * len(worst) - jnp.arange(len(worst), dtype=jnp.float32), 0.0, 1.0)
         counted = jnp.where(share[:, None] > 0.0, worst, 0.0)  # infinity times zero is not a number
@@ -45,7 +46,7 @@ class MeanMinusDeviation:
 
     weight: float = 1.0
 
-    def __call__(self, returns: Float32[Array, "members n"]) -> Float32[Array, "n"]:
+    def __call__(self, returns: Float32[Array | np.ndarray, "members n"]) -> Float32[Array, "n"]:
         return jnp.mean(returns, axis=0) - self.weight * jnp.std(returns, axis=0)
 
 

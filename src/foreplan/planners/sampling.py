@@ -22,16 +22,19 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float32, Int32, PRNGKeyArray
 
+from foreplan.core.errors import UsageError
 from foreplan.core.model import Model, State, proposals, returns
 from foreplan.planners.risk import Members
 
 
 def plan(planner, model: Model | Members, state: State, memory, key: PRNGKeyArray):  # type: ignore[no-untyped-def]
-    """Improve `memory` by rounds of ask, score and tell in `model` from `state`.
+    """Improve `memory` by rounds of ask, score and tell in `model` from `state`; compiled by whoever calls it.
 
     All candidates of all rounds share their random numbers. Returns (memory, number of invalid candidates): one whose
     return is not finite scores minus infinity and is counted.
     """
+    if hasattr(planner, "plan"):  # one that needs more than returns
+        return planner.plan(model, state, memory, key)
     prior_key, score_key, loop_key = jax.random.split(key, 3)
     first = model.first() if isinstance(model, Members) else model
     offered = proposals(first, state, planner.horizon, planner.num_proposals, prior_key)
@@ -46,6 +49,8 @@ def plan(planner, model: Model | Members, state: State, memory, key: PRNGKeyArra
 
 def search(planner, score: Callable, memory, key: PRNGKeyArray, offered=None):  # type: ignore[no-untyped-def]
     """`plan` for any `score`: actions [n, horizon, action] -> returns [n], traced by JAX."""
+    if hasattr(planner, "search"):  # one that needs the gradient of returns
+        return planner.search(score, memory, key, offered)
 
     def improve(carry, key: PRNGKeyArray, round: int = 0):  # type: ignore[no-untyped-def]
         memory, invalid = carry
@@ -72,7 +77,12 @@ def plan_on_host(planner, score: Callable[[np.ndarray], np.ndarray], memory, key
 def rounds_on_host(  # type: ignore[no-untyped-def]
     planner, score: Callable[[np.ndarray], np.ndarray], memory, key: PRNGKeyArray, offered=None
 ) -> Iterator[tuple[Any, int]]:
-    """(memory, invalid candidates) after each round, so that whoever is short of time can stop."""
+    """(memory, invalid candidates) after each round, so that whoever is short of time can stop. Raises `UsageError`
+    for a planner that needs more than returns."""
+    if not hasattr(planner, "ask"):
+        raise UsageError(
+            f"{type(planner).__name__} needs a differentiable model: a simulator only says what plans return"
+        )
     memory, actions, keys = _begin(planner, memory, offered, key)
     for round in range(1, len(planner.populations) + 1):
         scores = np.asarray(score(np.asarray(actions)), np.float32)

@@ -39,10 +39,14 @@ class Engine:
         self._buffers: dict[tuple[tuple[int, ...], str], np.ndarray] = {}  # to record into, from plan to plan
         self._batch: batch.Batch | None = None
         self._describer: batch.Batch | None = None
+        self.final: np.ndarray | None = None
 
-    def run(self, row: np.ndarray, controls: np.ndarray, fields: set[str]) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    def run(
+        self, row: np.ndarray, controls: np.ndarray, fields: set[str], keep_final: bool = False
+    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """({field: [n, steps, ...]}, failed [n]) for `controls` [n, steps, nu], held for `substeps` each, from `row`
-        (INTEGRATION). A simulation that diverged is marked as failed; its arrays mean nothing."""
+        (INTEGRATION). A simulation that diverged is marked as failed; its arrays mean nothing. The states in which the
+        simulations end, [n, state], are kept in `final` if asked for."""
         number = len(controls)
         sims = self._reserve(number)
         ids = None if number == sims.nsim else np.arange(number)
@@ -53,6 +57,7 @@ class Engine:
         fresh = (fields - STATE - ACCELERATION) if self._refreshes else set()
         states = {"qpos", "qvel", "act"} if fresh and self._runge_kutta else set()
         seen = self._call(sims, held, sorted(fields | states) or ["qpos"], ids, failed)
+        self.final = sims.state[:number].copy() if keep_final else None
         found = {field: array[:, self.substeps - 1 :: self.substeps] for field, array in seen.items()}
         if fresh and self._runge_kutta:
             current = self._describe(row, found, fresh)

@@ -19,15 +19,19 @@ class Loop:
         self.model, self.substeps = model, substeps
         self._data = [mujoco.MjData(model) for _ in range(threads or len(os.sched_getaffinity(0)))]
         self._pool = ThreadPoolExecutor(len(self._data))
+        self.final: np.ndarray | None = None
 
     def set_model(self, model: mujoco.MjModel) -> None:
         self.model = model
 
-    def run(self, row: np.ndarray, controls: np.ndarray, fields: set[str]) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    def run(
+        self, row: np.ndarray, controls: np.ndarray, fields: set[str], keep_final: bool = False
+    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """As `Engine.run`."""
         shape = controls.shape[:2]
         found = {field: np.empty((*shape, *getattr(self._data[0], field).shape)) for field in fields}
         failed = np.zeros(len(controls), bool)
+        self.final = np.zeros((len(controls), len(row))) if keep_final else None
 
         def work(worker: int) -> None:
             for index in range(worker, len(controls), len(self._data)):
@@ -51,4 +55,6 @@ class Loop:
             mujoco.mj_rnePostConstraint(self.model, data)
             for field, array in found.items():
                 array[index, step] = getattr(data, field)
+        if self.final is not None:
+            mujoco.mj_getState(self.model, data, self.final[index], INTEGRATION)
         return not data.warning.number.any()

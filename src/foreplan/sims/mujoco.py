@@ -1,14 +1,18 @@
 """Any dm_control or Gymnasium MuJoCo environment as a simulator to plan in: a whole plan in one native call."""
 
+import copy
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import mujoco
 import numpy as np
 
 from foreplan.core.errors import UsageError
 from foreplan.core.spec import Exactness, Snapshot
 from foreplan.envs.base import AdaptedEnv
-from foreplan.envs.physics import PhysicsState
+from foreplan.envs.dm_control import DmAdapter
+from foreplan.envs.physics import INTEGRATION, PhysicsState
 from foreplan.sims.engine import Engine
 from foreplan.sims.loop import Loop
 from foreplan.sims.rollout import Rollout
@@ -24,35 +28,46 @@ class Mechanism(NamedTuple):
     refreshes: bool  # whether positions and velocities are computed anew after a step, as dm_control does
 
 
+@dataclass(frozen=True)
+class Task:
+    """What is wanted, as functions of (state before, action, state after) with leading axes [n, time]; actions are the
+    library's, in [-1, 1]."""
+
+    reward: Function
+    terminated: Function | None = None
+    violated: Function | None = None  # whether the state after is one that is not allowed
+    penalty: float = 100.0  # for each environment step in such a state
+    value: Callable[[np.ndarray], Any] | None = None  # of observations [n, obs] beyond the horizon
+
+
 class MujocoSimulator:
     """Rolls an environment's physics out from its snapshots. It has its own copy of the environment, `env`: the one
     that is acted in is never touched.
 
-    `reward` and `terminated` are functions of (state before, action, state after) with leading axes [n, time]; actions
-    are the library's, in [-1, 1]. Raises `UsageError` where they give the wrong shape or NaN.
+    `vary` changes the model that is planned with, such as its masses. Raises `UsageError` where a function of `task`
+    gives the wrong shape or NaN.
     """
 
     def __init__(
         self,
         env: AdaptedEnv,
         mechanism: Mechanism,
-        reward: Function,
-        terminated: Function | None = None,
+        task: Task,
         threads: int | None = None,
+        vary: Callable[[mujoco.MjModel], None] | None = None,
     ) -> None:
-        self.env, self.mechanism = env, mechanism
+        self.env, self.mechanism, self.task, self._vary = env, mechanism, task, vary
         env.reset(0)
         self.exactness: Exactness = env.exactness
         self._physics: PhysicsState = env.adapter.physics  # type: ignore[attr-defined]
-        self._reward, self._terminated = reward, terminated
         self._low, self._high = (bound.ravel() for bound in env.action_bounds)
         self._changed: dict[str, np.ndarray] = {}
         self._fields = self._probe()
-        self.model = model = self._physics.model
+        self.model = self._varied()
         if "cfrc_ext" in self._fields and not mechanism.refreshes:
-            self._engine: Engine | Loop = Loop(model, mechanism.substeps, threads)
+            self._engine: Engine | Loop = Loop(self.model, mechanism.substeps, threads)
         else:
-            self._engine = Engine(model, mechanism.substeps, mechanism.refreshes, threads)
+            self._engine = Engine(self.model, mechanism.substeps, mechanism.refreshes, threads)
 
     def snapshot(self) -> Snapshot:
         return self.env.snapshot()
@@ -62,42 +77,70 @@ class MujocoSimulator:
 
     def rollout(self, snapshot: Snapshot, actions: np.ndarray) -> Rollout:
         """What `actions` [n, horizon, action] return from `snapshot`, of this environment or of another of its kind."""
-        self._go_to(snapshot["state"]["physics"])
-        repeat = self.env.spec.action_repeat
+        saved, repeat = snapshot["state"]["physics"], self.env.spec.action_repeat
+        self._go_to(saved)
+        number, task = len(actions), self.task
         actions = np.repeat(actions, repeat, axis=1) if repeat > 1 else actions
         controls = self._rescale(actions)
-        row = snapshot["state"]["physics"]["state"]
-        found, failed = self._engine.run(row, controls.astype(np.float64), self._fields - {"ctrl"})
+        given = controls.astype(np.float64, copy=False)
+        found, failed = self._engine.run(saved["state"], given, self._fields - {"ctrl"}, task.value is not None)
         found["ctrl"] = controls
-        rewards, ended = self._judge(found, actions)
-        alive = np.cumprod(np.concatenate([np.ones_like(ended[:, :1]), ~ended[:, :-1]], axis=1), axis=1, dtype=bool)
-        rewards = np.where(alive, rewards, 0.0)
+        before, after = (
+            State(self.model, lambda field: self._earlier(found, field)),
+            State(self.model, found.__getitem__),
+        )
+        with np.errstate(all="ignore"):  # what has diverged is marked already
+            rewards = np.array(task.reward(before, actions, after), np.float64)
+            ended, violated = (
+                np.zeros(actions.shape[:2], bool) if function is None else np.asarray(function(before, actions, after))
+                for function in (task.terminated, task.violated)
+            )
+        alive = np.logical_and.accumulate(np.insert(~ended[:, :-1], 0, True, axis=1), axis=1)
+        rewards = np.where(alive, rewards - task.penalty * violated, 0.0)
         rewards[failed], rewards[failed, 0] = 0.0, -np.inf
-        shape = (len(actions), -1, repeat)
+        shape = (number, -1, repeat)
         discounts = np.where(ended.reshape(shape).any(axis=2), 0.0, 1.0)
-        return Rollout(rewards.reshape(shape).sum(axis=2), discounts, np.zeros(len(actions)))
+        values = np.zeros(number) if task.value is None else self._values(task.value)
+        return Rollout(rewards.reshape(shape).sum(axis=2), discounts, values, np.sum(violated & alive, axis=1))
+
+    def observe(self, rows: np.ndarray) -> np.ndarray:
+        """What the environment sees in states [n, INTEGRATION]: [n, obs], one by one in Python."""
+        adapter: Any = self.env.adapter
+        seen = np.empty((len(rows), adapter.layout.size), np.float32)
+        for row, obs in zip(rows, seen, strict=True):
+            mujoco.mj_setState(self._physics.model, self._physics.data, row, INTEGRATION)
+            mujoco.mj_forward(self._physics.model, self._physics.data)
+            if isinstance(adapter, DmAdapter):
+                obs[:] = adapter._flatten(adapter.env.task.get_observation(adapter.env.physics))
+            else:
+                obs[:] = adapter._flatten(adapter.env.unwrapped._get_obs())
+        return seen
+
+    def _values(self, value: Callable[[np.ndarray], Any]) -> np.ndarray:
+        assert self._engine.final is not None
+        return np.asarray(value(self.observe(self._engine.final)), np.float64)
 
     def _go_to(self, saved: Snapshot) -> None:
         self._physics.load(saved)
         changed = saved["model"]
         if changed.keys() != self._changed.keys() or any((changed[k] != self._changed[k]).any() for k in changed):
             self._changed = {name: array.copy() for name, array in changed.items()}
-            self._engine.set_model(self._physics.model)
+            self.model = self._varied()
+            self._engine.set_model(self.model)
+
+    def _varied(self) -> mujoco.MjModel:
+        """The model to plan with."""
+        if self._vary is None:
+            return self._physics.model
+        model = copy.copy(self._physics.model)
+        self._vary(model)
+        return model
 
     def _rescale(self, actions: np.ndarray) -> np.ndarray:
         """The environment's own actions, by the same arithmetic as when it acts."""
         middle, half = 0.5 * (self._high + self._low), 0.5 * (self._high - self._low)
         raw = np.minimum(np.maximum(middle + half * actions, self._low), self._high)
         return raw.astype(self._low.dtype, copy=False)
-
-    def _judge(self, found: dict[str, np.ndarray], actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Rewards and ends of all steps, [n, time]."""
-        model, shape = self._physics.model, actions.shape[:2]
-        before, after = State(model, lambda field: self._earlier(found, field)), State(model, found.__getitem__)
-        with np.errstate(all="ignore"):  # what has diverged is marked already
-            rewards = np.array(self._reward(before, actions, after), np.float64)
-            ended = np.zeros(shape, bool) if self._terminated is None else self._terminated(before, actions, after)
-        return rewards, np.asarray(ended, bool)
 
     def _earlier(self, found: dict[str, np.ndarray], field: str) -> np.ndarray:
         """A field one step earlier: at the beginning, what the environment has read there."""
@@ -117,7 +160,8 @@ class MujocoSimulator:
 
         state = State(self._physics.model, spread)
         actions = np.zeros((number, steps, self.env.spec.action_dim), np.float32)
-        for name, function in (("reward", self._reward), ("terminated", self._terminated)):
+        for name in ("reward", "terminated", "violated"):
+            function = getattr(self.task, name)
             if function is None:
                 continue
             given = np.asarray(function(state, actions, state))

@@ -6,17 +6,19 @@ jax/<name>                                            is a `Model` already: plan
 """
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium
 from dm_control.suite.base import Task as SuiteTask
+from mujoco import MjModel
 
 from foreplan.core.errors import UsageError
 from foreplan.envs import names
 from foreplan.envs.base import AdaptedEnv, Env
 from foreplan.envs.dm_control import DmAdapter, plain
 from foreplan.envs.gymnasium import GymAdapter
-from foreplan.sims.mujoco import Function, Mechanism, MujocoSimulator
+from foreplan.sims.mujoco import Mechanism, MujocoSimulator, Task
 from foreplan.sims.rewards import gymnasium as gymnasium_rewards
 from foreplan.sims.rewards import suite
 from foreplan.sims.stepping import SteppingSimulator
@@ -27,16 +29,16 @@ PASSIVE = (gymnasium.wrappers.TimeLimit, gymnasium.wrappers.OrderEnforcing, gymn
 def make(
     name: str,
     action_repeat: int | None = None,
-    reward: Function | None = None,
-    terminated: Function | None = None,
+    task: Task | None = None,
     threads: int | None = None,
     inexact: bool = False,
+    vary: Callable[[MjModel], None] | None = None,
 ) -> MujocoSimulator | SteppingSimulator:
     """A simulator of the environment called `name`, apart from any in which one acts.
 
-    `reward` and `terminated` replace the environment's own: functions of (state before, action, state after), see
-    `sims.state.State`. `threads` is the number of threads or worker processes. `inexact` allows a simulator that goes
-    back by repeating the episode's actions, or only nearly. Raises `UsageError`.
+    `task` replaces the environment's own reward and end. `threads` is the number of threads or worker processes.
+    `inexact` allows a simulator that goes back by repeating the episode's actions, or only nearly. `vary` changes the
+    model that is planned with. Raises `UsageError`.
     """
     if name in names.JAX:
         raise UsageError(f"{name} is a model to plan in as it is: envs.names.jax_env({name!r})")
@@ -46,14 +48,11 @@ def make(
         env.close()
         raise UsageError(f"{name} cannot be rolled back exactly, only by {env.exactness!r}; inexact=True allows it")
     found = mechanism(env)
-    if isinstance(env, AdaptedEnv) and found is not None:
-        if reward is None:
-            reward, terminated = task(name, env) or (None, None)
-        if reward is not None:
-            return MujocoSimulator(env, found, reward, terminated, threads)
-    if reward is not None or terminated is not None:
+    if isinstance(env, AdaptedEnv) and found is not None and (task := task or own_task(name, env)):
+        return MujocoSimulator(env, found, task, threads, vary)
+    if task is not None or vary is not None:
         env.close()
-        raise UsageError(f"{name} is not known to be stepped by MuJoCo alone: reward and terminated must be its own")
+        raise UsageError(f"{name} is not known to be stepped by MuJoCo alone: its task and model must be its own")
     warnings.warn(f"{name}: candidates are scored by stepping copies of it, which is slow", stacklevel=2)
     return SteppingSimulator(env, threads)
 
@@ -79,11 +78,12 @@ def mechanism(env: Env) -> Mechanism | None:
     return None
 
 
-def task(name: str, env: AdaptedEnv) -> tuple[Function, Function | None] | None:
-    """The environment's own (reward, terminated), where they are written here for many states at once."""
+def own_task(name: str, env: AdaptedEnv) -> Task | None:
+    """The environment's own task, where it is written here for many states at once."""
     adapter: Any = env.adapter
     if isinstance(adapter, GymAdapter):
-        return gymnasium_rewards.of(adapter.env.unwrapped)
+        known = gymnasium_rewards.of(adapter.env.unwrapped)
+        return None if known is None else Task(*known)
     rewards = {plain(f"dmc/{known}"): reward for known, reward in suite.REWARDS.items()}
     reward = rewards.get(plain(name))
-    return None if reward is None else (reward, None)
+    return None if reward is None else Task(reward)

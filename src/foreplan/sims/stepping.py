@@ -72,4 +72,4 @@ def step_all(env: Env, snapshot: Snapshot, actions: np.ndarray) -> Rollout:
             discounts[index, t] = 1.0 - terminated
             if terminated or truncated:
                 break
-    return Rollout(rewards, discounts, np.zeros(len(actions)))
+    return Rollout(rewards, discounts, np.zeros(len(actions)), np.zeros(len(actions), int))
