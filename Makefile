@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 DEMO_STEPS ?= 12000
-DEMO_OUT ?= runs/demo-$(shell date +%Y%m%d-%H%M%S)
+DEMO_OUT := runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
@@ -11,8 +11,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 
 demo: $(VENV)/.run  ## learn a real task within five minutes on two cores, and show how it went
 	$(BIN)/foreplan train tdmpc2 dmc/cartpole-swingup --steps $(DEMO_STEPS) --out $(DEMO_OUT)
-	$(BIN)/foreplan report $(DEMO_OUT)
-	@ls $(DEMO_OUT)/plots/*.png $(DEMO_OUT)/videos/*.mp4 2>/dev/null || true
+	@ls $(DEMO_OUT)/plots/learning_curve.png $(DEMO_OUT)/videos/*.mp4 2>/dev/null || true
 
 test: $(VENV)/.dev check  ## all that must pass
 	$(BIN)/python -m pytest -n 2 --dist loadfile
