@@ -46,7 +46,7 @@ class ICEM:
     momentum: float = 0.1
     std: float = 0.5  # with which an episode begins
     min_std: float = 0.05
-    warm_std: float = 0.0  # share of the last step's spread in the next one's first; the rest is `std`
+    warm_std: float = 0.8  # share of the last step's spread in the next one's first; the rest is `std`
 
     def __post_init__(self) -> None:
         if self.horizon < 1 or self.iterations < 1:
