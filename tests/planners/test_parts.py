@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from foreplan.core.model import Model
+from foreplan.core.model import Model, proposals, returns
 from foreplan.planners.cem import CEM
 from foreplan.planners.discrete import Discrete
 from foreplan.planners.icem import ICEM
@@ -127,13 +127,13 @@ def test_candidates_and_actions_keep_limits_and_rates() -> None:
 # ---------------------------------------------------------------------- risk
 def test_attitudes_to_risk() -> None:
     """A safe plan returns 1 in every world; a risky one 4 in three of four, and -4 in one: 2 on average."""
-    returns = jnp.array([[1.0, 4.0], [1.0, 4.0], [1.0, -4.0], [1.0, 4.0]])
-    np.testing.assert_allclose(Mean()(returns), [1.0, 2.0])
-    np.testing.assert_allclose(CVaR(0.25)(returns), [1.0, -4.0])
-    np.testing.assert_allclose(CVaR(0.5)(returns), [1.0, 0.0])
-    np.testing.assert_allclose(CVaR(0.375)(returns), [1.0, -4.0 / 3.0], rtol=1e-6)  # one world, and half of the next
-    np.testing.assert_allclose(CVaR(1.0)(returns), [1.0, 2.0])
-    np.testing.assert_allclose(MeanMinusDeviation(1.0)(returns), [1.0, 2.0 - np.sqrt(12.0)], rtol=1e-6)
+    worlds = jnp.array([[1.0, 4.0], [1.0, 4.0], [1.0, -4.0], [1.0, 4.0]])
+    np.testing.assert_allclose(Mean()(worlds), [1.0, 2.0])
+    np.testing.assert_allclose(CVaR(0.25)(worlds), [1.0, -4.0])
+    np.testing.assert_allclose(CVaR(0.5)(worlds), [1.0, 0.0])
+    np.testing.assert_allclose(CVaR(0.375)(worlds), [1.0, -4.0 / 3.0], rtol=1e-6)  # one world, and half of the next
+    np.testing.assert_allclose(CVaR(1.0)(worlds), [1.0, 2.0])
+    np.testing.assert_allclose(MeanMinusDeviation(1.0)(worlds), [1.0, 2.0 - np.sqrt(12.0)], rtol=1e-6)
 
 
 @pytest.mark.parametrize("risk", [Mean(), CVaR(0.25), MeanMinusDeviation()])
@@ -210,3 +210,46 @@ def test_candidates_of_a_plan_share_their_random_numbers() -> None:
     planner = RandomShooting(horizon=3, num_samples=50)
     memory, _ = plan(planner, Noise(), jnp.zeros(()), planner.init(1), KEY)
     np.testing.assert_array_equal(memory.best, 0.0)  # the first of equals
+
+
+def test_mppi_plans_as_td_mpc2_does_bit_for_bit() -> None:
+    """Written out once more: what all planners share must not change the plans of an agent that is being trained."""
+
+    class Latent(Model):
+        weight: jax.Array
+
+        def step(self, state, action, key):  # type: ignore[no-untyped-def]
+            state = jnp.tanh(self.weight @ jnp.concatenate([state, action]))
+            return state, jnp.sum(state) + jax.random.normal(key), jnp.float32(0.99)
+
+        def value(self, state, key):  # type: ignore[no-untyped-def]
+            return jnp.sum(state)
+
+        def prior(self, state, key):  # type: ignore[no-untyped-def]
+            return jnp.tanh(state[:2] + jax.random.normal(key, (2,)))
+
+    planner = MPPI(num_samples=64, num_elites=8, num_proposals=8, iterations=4)
+    model, state = Latent(jax.random.normal(jax.random.key(1), (5, 7))), jnp.ones(5)
+
+    def written_out(memory, key):  # type: ignore[no-untyped-def]
+        prior_key, score_key, loop_key = jax.random.split(key, 3)
+        offered = proposals(model, state, planner.horizon, 8, prior_key)
+
+        def turn(memory, key):  # type: ignore[no-untyped-def]
+            mean, std = memory.mean, memory.std
+            noise = jax.random.normal(key, (64 - 8 - 1, *mean.shape), jnp.float32)
+            samples = jnp.clip(mean[None] + std[None] * noise, -1.0, 1.0)
+            actions = jnp.concatenate([offered, mean[None], samples])
+            scores = jax.vmap(lambda actions: returns(model, state, actions, score_key))(actions)
+            return planner.tell(memory, actions, jnp.where(jnp.isfinite(scores), scores, -jnp.inf)), None
+
+        ahead = jnp.concatenate([memory.mean[1:], jnp.zeros_like(memory.mean[:1])])
+        memory = replace(memory, mean=ahead, std=jnp.full_like(memory.std, planner.max_std))
+        return jax.lax.scan(turn, memory, jax.random.split(loop_key, 4))[0]
+
+    ours = theirs = planner.init(2)
+    for key in jax.random.split(KEY, 3):
+        ours = jax.jit(plan, static_argnums=0)(planner, model, state, ours, key)[0]
+        theirs = jax.jit(written_out)(theirs, key)
+        for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+            np.testing.assert_array_equal(a, b)
