@@ -145,7 +145,7 @@ def test_actions_are_rescaled_to_the_environments_bounds_and_clipped() -> None:
     for action in ([-1, -1], [0, 0], [5, 1]):
         env.send(np.float32([action]))
         env.recv()
-    taken = env.parts[0].envs[0].adapter._env.actions
+    taken = env.parts[0].envs[0].adapter.env.actions
     assert np.array_equal(taken, np.float32([[-2, 0], [0, 5], [2, 10]]))
     assert all(action.dtype == np.float32 for action in taken)
 

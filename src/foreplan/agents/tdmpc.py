@@ -331,7 +331,6 @@ SIZES: dict[str, TDMPC2] = {
             latent=64, width=128, encoder_width=128, heads=2, dropout=0.0, activation="silu", normalise_latent=False
         ),
         two_hot=TwoHot(bins=51),
-        batch_size=128,
     ),
     "1m": _sized(latent=128, width=384, encoder_width=256, encoder_layers=2, heads=2),
     "5m": _sized(latent=512, width=512, encoder_width=256, encoder_layers=2),  # the paper's
