@@ -113,6 +113,53 @@ class Eval:
 
 
 @dataclass
+class Plan:
+    """Plan in the true environment, rolled back after every look ahead; nothing is learned.
+
+    `foreplan plan ENV --planner NAME --help` lists the options of another planner than icem.
+    """
+
+    env: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="ENV")]
+    planner: str = "icem"
+    episodes: int = 1
+    seed: int = 0
+    action_repeat: int | None = None  # environment steps a decision; None: the environment's default
+    json: Json = False
+    options: ClassVar[Any] = None  # a field where the planner is known
+
+    @staticmethod
+    def with_options(argv: Sequence[str]) -> "type[Plan]":
+        """The options of `plan` with those of the planner that the command line names."""
+        named = [value for word, value in itertools.pairwise(argv) if word == "--planner"]
+        made = presets.planner(named[-1] if named else "icem")()
+        fields = [("options", type(made), dataclasses.field(default=made))]
+        return dataclasses.make_dataclass("Plan", fields, bases=(Plan,), namespace={"__doc__": Plan.__doc__})
+
+    def __call__(self) -> Result:
+        from foreplan.envs import gl, names
+
+        gl.configure()  # before MuJoCo is imported
+        from foreplan.run.cache import use_compilation_cache
+        from foreplan.run.planning import plan_episodes
+        from foreplan.run.settings import at_least, refuse_non_finite
+
+        at_least("episodes", self.episodes, 1)
+        at_least("seed", self.seed, 0)
+        names.validate(self.env)
+        refuse_non_finite(self.options, "options")
+        use_compilation_cache()
+        print(f"planning with {self.planner}; the first decisions wait for compilation ...", flush=True)
+
+        def each(episode: int, value: float, decisions: int) -> None:
+            if decisions % 100 == 0:
+                print(f"episode {episode}: return {value:.1f} after {decisions} decisions", flush=True)
+
+        result = plan_episodes(self.env, self.options, self.episodes, self.seed, self.action_repeat, each)
+        print(f"mean return {result.mean:.2f} over {self.episodes} episodes, {result.seconds:.0f} s")
+        return result.record() | {"planner": self.planner}
+
+
+@dataclass
 class Report:
     """Write report.html for a run, or compare several runs."""
 
@@ -208,6 +255,7 @@ COMMANDS: dict[str, Any] = {
     "train": Train,
     "resume": Resume,
     "eval": Eval,
+    "plan": Plan,
     "report": Report,
     "envs": Envs,
     "check": Check,
@@ -240,7 +288,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(name: str, argv: Sequence[str]) -> int:
     if name not in COMMANDS:
         raise unknown("command", name, COMMANDS)
-    kind = Train.options(argv) if name == "train" else COMMANDS[name]
+    kind = {"train": Train.options, "plan": Plan.with_options}.get(name, lambda _: COMMANDS[name])(argv)
     command = parse(kind, argv, f"foreplan {name}")
     result = command()
     if command.json:

@@ -6,6 +6,20 @@ from typing import Any
 from foreplan.core.errors import unknown
 
 AGENTS = {"tdmpc2": "foreplan.agents.tdmpc"}  # each module has SIZES: dict[size, agent], the default size first
+PLANNERS = {
+    "cem": "foreplan.planners.cem:CEM",
+    "icem": "foreplan.planners.icem:ICEM",
+    "mppi": "foreplan.planners.mppi:MPPI",
+    "random-shooting": "foreplan.planners.random_shooting:RandomShooting",
+}
+
+
+def planner(name: str) -> Any:
+    """The class of the planner called `name`. Raises UsageError with the nearest name where there is none."""
+    if name not in PLANNERS:
+        raise unknown("planner", name, PLANNERS)
+    module, _, attribute = PLANNERS[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 def sizes(name: str) -> dict[str, Any]:
