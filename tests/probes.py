@@ -10,7 +10,7 @@ from foreplan.core.types import Spec, Step
 Transition = tuple[np.ndarray, float, bool, bool, np.ndarray]  # obs, reward, terminated, truncated, next obs
 
 
-def remember(replay: Replay, transitions: Iterable[Transition], action: np.ndarray) -> Replay:
+def remember(replay: Replay, transitions: Iterable[Transition], action: np.ndarray, episode: int = 0) -> Replay:
     """Insert one transition an environment."""
     obs, reward, terminated, truncated, after = zip(*transitions, strict=True)
     return insert(
@@ -22,6 +22,7 @@ def remember(replay: Replay, transitions: Iterable[Transition], action: np.ndarr
             terminated=np.asarray(terminated, np.bool_),
             truncated=np.asarray(truncated, np.bool_),
             next_obs=np.stack(after).astype(np.float32),
+            episode=np.full(len(action), episode, np.int32),
         ),
     )
 

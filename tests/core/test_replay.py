@@ -114,7 +114,7 @@ def test_insertion_is_in_place() -> None:
 def test_insertion_of_device_arrays_moves_nothing_between_host_and_device() -> None:
     replay = Replay.create(Spec(obs_shape=(2,), action_dim=1), 10)
     no = jnp.zeros(1, jnp.bool_)
-    step = Step(jnp.ones((1, 2)), jnp.ones((1, 1)), jnp.ones(1), no, no, jnp.ones((1, 2)))
+    step = Step(jnp.ones((1, 2)), jnp.ones((1, 1)), jnp.ones(1), no, no, jnp.ones((1, 2)), jnp.zeros(1, jnp.int32))
     with jax.transfer_guard("disallow"):
         replay = insert(insert(replay, step), step)
     assert int(replay.size) == int(replay.head) == 2

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from toys import Toy
+from toys import Noting
 
 from foreplan.run.loop import resume, train
 from foreplan.run.settings import Settings
@@ -24,6 +24,6 @@ SETTINGS = Settings(
 if __name__ == "__main__":
     out = Path(sys.argv[1])
     try:
-        resume(out) if (out / "config.json").exists() else train(Toy(random_decisions=200), SETTINGS, out)
+        resume(out) if (out / "config.json").exists() else train(Noting(random_decisions=200), SETTINGS, out)
     except Interrupted as stop:
         sys.exit(128 + stop.signal)

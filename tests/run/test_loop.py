@@ -8,7 +8,7 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
-from toys import Breaks, Nested, Toy
+from toys import Breaks, Nested, Noting, Toy
 
 from foreplan.core.errors import EnvError, UsageError
 from foreplan.core.types import TimeStep
@@ -95,6 +95,29 @@ def test_seed_steps_are_uniform_and_made_up_for(tmp_path) -> None:
     records = lines(out)
     assert records[0]["updates"] == 0
     assert records[-1]["updates"] >= 116
+
+
+def test_agents_fit_to_all_data_now_and_then(tmp_path) -> None:
+    """Just after the seed steps, then whenever 30 decisions have passed; two environments decide together."""
+    settings = replace(SHORT, steps=240, log_every=4)
+    out = train(Noting(random_decisions=20), settings, tmp_path / "run")
+    refits = [(record["decisions"], record["refits_at"]) for record in lines(out) if "refits_at" in record]
+    assert [size * 2 for _, size in refits] == [20, 30, 60, 90]
+    assert [decisions for decisions, _ in refits] == [22, 32, 62, 92]
+
+
+def test_the_buffer_keeps_what_the_agent_notes_and_the_number_of_the_episode(tmp_path) -> None:
+    out = train(Noting(random_decisions=20), SHORT, tmp_path / "run")
+    replay = checkpoint.load(out / "checkpoints" / "step-000000400", "replay")["replay"]
+    assert not replay["extras/doubled"][:10].any()  # nobody acted in the seed steps
+    np.testing.assert_array_equal(replay["extras/doubled"][10:], 2 * replay["obs"][10:])
+    ended = replay["terminated"] | replay["truncated"]
+    for env in range(2):
+        numbers = replay["episode"][:, env]
+        np.testing.assert_array_equal(numbers[1:] != numbers[:-1], ended[:-1, env])
+    shared = set(replay["episode"][:, 0]) & set(replay["episode"][:, 1])
+    assert not shared
+    assert len(np.unique(replay["episode"])) == 2 + ended[:-1].sum()
 
 
 def test_each_program_is_traced_once(tmp_path, compiled) -> None:

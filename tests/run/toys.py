@@ -140,4 +140,29 @@ class Toy:
         return {"reward": jnp.sum(obs @ learner.gain.T) + jnp.zeros(actions.shape[0])}
 
 
+@dataclass(frozen=True)
+class Noting(Toy):
+    """Has the buffer keep what it saw, doubled; and now and then forgets its law for the number of stored steps."""
+
+    def extras(self, spec):
+        return {"doubled": jnp.zeros((spec.num_envs, *spec.obs_shape))}
+
+    @partial(jax.jit, static_argnames=("self", "explore"))
+    def act(self, learner, timestep, memory, key, explore):
+        action, memory, notes = Toy.act(self, learner, timestep, memory, key, explore)
+        return action, memory, notes | {"doubled": 2.0 * timestep.obs}
+
+    def refit_every(self, spec):
+        return 30
+
+    def refit(self, learner, replay, key):
+        return _refit(learner, replay, key)
+
+
+@jax.jit
+def _refit(learner, replay, key):
+    gain = 1e-3 * replay.size.astype(jnp.float32) + 0.01 * jax.random.normal(key, learner.gain.shape)
+    return replace(learner, gain=gain), {"refits_at": replay.size}
+
+
 SIZES = {"small": Toy(), "large": Toy(batch_size=64)}

@@ -4,7 +4,10 @@ A sampled window never leaks across an end: its mask says which of its transitio
 stored transition, so the steps just before an end, and episodes shorter than the window, are sampled like all others.
 """
 
+from collections.abc import Mapping
 from functools import partial
+from types import MappingProxyType
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -23,6 +26,7 @@ class Window(eqx.Module):
     terminated: Bool[Array, "*batch horizon"]
     truncated: Bool[Array, "*batch horizon"]
     mask: Bool[Array, "*batch horizon"]
+    extras: dict[str, Array] = eqx.field(default_factory=dict)
 
 
 class Replay(eqx.Module):
@@ -33,13 +37,14 @@ class Replay(eqx.Module):
     size: Int32[Array, ""]
 
     @classmethod
-    def create(cls, spec: Spec, capacity: int) -> "Replay":
-        """An empty buffer of `capacity` transitions, shared evenly by the environments of `spec`."""
+    def create(cls, spec: Spec, capacity: int, extras: Mapping[str, Array] = MappingProxyType({})) -> "Replay":
+        """An empty buffer of `capacity` transitions, shared evenly by the environments of `spec`. It also keeps
+        `extras`, each like the given array [env, ...]."""
         rows = max(1, capacity // spec.num_envs)
         if len(spec.obs_shape) != 1:
             raise ValueError(f"the replay buffer keeps flat observations, not shape {spec.obs_shape}")
 
-        def zeros(*shape: int, dtype: type = jnp.float32) -> Array:
+        def zeros(*shape: int, dtype: Any = jnp.float32) -> Array:
             return jnp.zeros((rows, spec.num_envs, *shape), dtype)
 
         return cls(
@@ -50,6 +55,8 @@ class Replay(eqx.Module):
                 terminated=zeros(dtype=jnp.bool_),
                 truncated=zeros(dtype=jnp.bool_),
                 next_obs=zeros(*spec.obs_shape),
+                episode=zeros(dtype=jnp.int32),
+                extras={name: zeros(*like.shape[1:], dtype=like.dtype) for name, like in extras.items()},
             ),
             head=jnp.zeros((), jnp.int32),
             size=jnp.zeros((), jnp.int32),
@@ -90,4 +97,5 @@ def sample(replay: Replay, batch_size: int, horizon: int, key: PRNGKeyArray) -> 
         terminated=steps.terminated,
         truncated=steps.truncated,
         mask=(before == 0) & (order < replay.size),
+        extras=steps.extras,
     )

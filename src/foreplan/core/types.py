@@ -6,7 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import equinox as eqx
 import numpy as np
-from jaxtyping import Array, Bool, Float32, PRNGKeyArray
+from jaxtyping import Array, Bool, Float32, Int32, PRNGKeyArray
 
 from foreplan.core.spec import Exactness as Exactness
 from foreplan.core.spec import Snapshot as Snapshot
@@ -35,6 +35,8 @@ class Step(eqx.Module):
     """What the replay buffer keeps of one transition; leaves are [time, env, ...] in the buffer.
 
     `next_obs` is kept beside `obs` so that the observation at which an episode was truncated survives the reset.
+    `episode` numbers the episodes of a run, so that data can be split by episode once and for ever. `extras` is what
+    an agent wants to be kept besides, such as an expert's label: see `Agent`.
     """
 
     obs: Float32[Array | np.ndarray, "*batch obs"]
@@ -43,6 +45,8 @@ class Step(eqx.Module):
     terminated: Bool[Array | np.ndarray, "*batch"]
     truncated: Bool[Array | np.ndarray, "*batch"]
     next_obs: Float32[Array | np.ndarray, "*batch obs"]
+    episode: Int32[Array | np.ndarray, "*batch"]
+    extras: dict[str, Array | np.ndarray] = eqx.field(default_factory=dict)
 
 
 @runtime_checkable
@@ -66,7 +70,15 @@ class VectorEnv(Protocol):
 
 @runtime_checkable
 class Agent(Protocol):
-    """A frozen dataclass: its fields are the configuration and, through tyro, the command line."""
+    """A frozen dataclass: its fields are the configuration and, through tyro, the command line.
+
+    `act` returns (actions, memory, notes): notes are scalars for the log, and what `extras` has declared. An agent may
+    also have
+
+        extras(spec) -> {name: zeros [env, ...]}    what `act` notes of each decision for the replay buffer to keep
+        refit_every(spec) -> int                    decisions between two calls of `refit`, from the seed steps on
+        refit(learner, replay, key) -> (learner, metrics)    fit to all data, such as a model to a hold-out set
+    """
 
     @property
     def utd(self) -> float: ...  # gradient updates a decision; may be a fraction

@@ -76,6 +76,7 @@ class Meter:
         self.ended: list[tuple[float, int]] = []  # return, and length in decisions, of the episodes that ended
         self.returns = np.zeros(num_envs)
         self.lengths = np.zeros(num_envs, np.int64)
+        self.episode = np.arange(num_envs, dtype=np.int32)  # the number of each environment's running episode
 
     def add(self, kind: str, metrics: Metrics) -> None:
         self.pending.setdefault(kind, []).append(metrics)
@@ -90,8 +91,9 @@ class Meter:
         return int(over.sum())
 
     def drop(self, over: np.ndarray) -> None:
-        """Forget the running episodes of the environments in `over`, bool [env]."""
+        """Forget the running episodes of the environments in `over`, bool [env]: new ones begin."""
         self.returns[over], self.lengths[over] = 0.0, 0
+        self.episode[over] = self.episode.max() + 1 + np.arange(over.sum(), dtype=np.int32)
 
     def read(self) -> dict[str, float]:
         """The means since the last call, by name; then begin anew."""
@@ -113,7 +115,13 @@ class Meter:
 
     def snapshot(self) -> dict[str, Any]:
         ended = np.array(self.ended, np.float64).reshape(-1, 2)
-        return {"pending": self._fetch(), "ended": ended, "returns": self.returns, "lengths": self.lengths}
+        return {
+            "pending": self._fetch(),
+            "ended": ended,
+            "returns": self.returns,
+            "lengths": self.lengths,
+            "episode": self.episode,
+        }
 
     def restore(self, snapshot: Mapping[str, Any]) -> None:
         self.pending = {}
@@ -122,6 +130,7 @@ class Meter:
             self.pending[kind] = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
         self.ended = [(float(episode_return), int(length)) for episode_return, length in snapshot["ended"]]
         self.returns, self.lengths = snapshot["returns"].copy(), snapshot["lengths"].copy()
+        self.episode = snapshot["episode"].copy()
 
 
 def _finite(value: Any) -> Any:

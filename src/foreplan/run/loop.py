@@ -1,6 +1,7 @@
 """The loop of training. It knows the protocols of agent and environment, and nothing else of either.
 
     while env_steps < steps:
+        learner = agent.refit(...)                                 # now and then, where the agent asks for it
         action = agent.act(...)                                    # uniform during the seed steps
         env.send(action)                                           # the world turns ...
         learner = agent.learn(...)                                 # ... while we learn
@@ -31,7 +32,7 @@ from foreplan.run.log import Log
 from foreplan.run.randomness import Keys, random_actions
 from foreplan.run.settings import Settings, check_agent, read_config, write_config
 from foreplan.run.signals import Interrupted, StopSignals
-from foreplan.run.state import State, begin, pack, put, unpack
+from foreplan.run.state import State, begin, extras, pack, put, unpack
 
 MakeEnv = Callable[..., VectorEnv]
 
@@ -58,9 +59,11 @@ class Run:
     eval_env: VectorEnv | None = None
     metrics: Any = None  # of the update under way, on the device
     pace: Pace = field(init=False)
+    extras: dict[str, jax.Array] = field(init=False)  # zeros
 
     def __post_init__(self) -> None:
         self.pace = Pace(self.state.clock, self.watch)
+        self.extras = extras(self.agent, self.env.spec)
 
     @property
     def seed_steps(self) -> int:
@@ -76,6 +79,14 @@ class Run:
         """Updates to be made up; none during the seed steps."""
         clock = self.state.clock
         return clock.owed(self.agent.utd) if clock.decisions >= self.seed_steps else 0
+
+    @property
+    def refit_due(self) -> bool:
+        """Once the seed steps are over, and then whenever a multiple of `refit_every` decisions has been passed."""
+        clock, spec = self.state.clock, self.env.spec
+        if not hasattr(self.agent, "refit") or clock.decisions < self.seed_steps:
+            return False
+        return "refit" not in clock.done or clock.due("refit", self.agent.refit_every(spec) * spec.action_repeat)
 
 
 def train(
@@ -168,6 +179,8 @@ def _lost(env: VectorEnv, parts: dict[str, Any]) -> str:
 def _turn(run: Run) -> None:
     """One decision in every environment, and the updates that fall due meanwhile."""
     agent, env, state, watch = run.agent, run.env, run.state, run.watch
+    if run.refit_due:
+        _refit(run)
     clock, owed = state.clock, run.owed
     if owed >= 2 * run.chunk:  # what the seed steps owe is made up while the world stands still
         run.display.doing(f"learning from the seed steps, {owed:,} updates to go")
@@ -176,13 +189,14 @@ def _turn(run: Run) -> None:
         return
     run.display.doing("")
 
-    key = run.keys("act", clock.turns)
+    key, kept = run.keys("act", clock.turns), run.extras
     if clock.decisions < run.seed_steps:
         actions = random_actions(key, env.spec.num_envs, env.spec.action_dim)
     else:
         with watch("act", "act"):
-            actions, state.memory, extras = agent.act(state.learner, state.timestep, state.memory, key, True)
-        state.meter.add("act", extras)
+            actions, state.memory, notes = agent.act(state.learner, state.timestep, state.memory, key, True)
+        kept = {name: notes[name] for name in run.extras}
+        state.meter.add("act", {name: note for name, note in notes.items() if name not in kept})
     _await_learning(run)
     with watch("act"):
         sent = np.asarray(jax.device_get(actions))  # the one transfer to the host
@@ -198,7 +212,7 @@ def _turn(run: Run) -> None:
     with watch("env"):
         after = env.recv()
     with watch("remember", "remember"):
-        placed = put(after)
+        placed, episode = put((after, state.meter.episode))
         state.replay = insert(
             state.replay,
             Step(
@@ -208,6 +222,8 @@ def _turn(run: Run) -> None:
                 terminated=placed.terminated,
                 truncated=placed.truncated,
                 next_obs=placed.obs,
+                episode=episode,
+                extras=kept,
             ),
         )
     clock.turns += 1
@@ -226,6 +242,20 @@ def _learn(run: Run) -> None:
         )
     state.clock.updates += run.chunk
     state.meter.add("learn", run.metrics)
+
+
+def _refit(run: Run) -> None:
+    """Let the agent fit to all data so far; the world stands still meanwhile."""
+    state = run.state
+    run.display.doing("fitting the model")
+    with run.watch("learn", "refit"):
+        state.learner, metrics = run.agent.refit(  # type: ignore[attr-defined]
+            state.learner, state.replay, run.keys("refit", state.clock.turns)
+        )
+        jax.block_until_ready(metrics)
+    state.meter.add("refit", metrics)
+    state.clock.did("refit")
+    run.display.doing("")
 
 
 def _await_learning(run: Run) -> None:

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float32, PRNGKeyArray
 
-Stream = Literal["init", "act", "learn", "evaluate", "reset"]
-STREAMS: dict[Stream, int] = {"init": 0, "act": 1, "learn": 2, "evaluate": 3, "reset": 4}
+Stream = Literal["init", "act", "learn", "evaluate", "reset", "refit"]
+STREAMS: dict[Stream, int] = {"init": 0, "act": 1, "learn": 2, "evaluate": 3, "reset": 4, "refit": 5}
 
 
 class Keys:

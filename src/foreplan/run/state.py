@@ -39,11 +39,16 @@ def begin(agent: Agent, env: VectorEnv, settings: Settings, keys: Keys) -> State
     return State(
         learner=jax.jit(lambda key: agent.init(env.spec, key))(keys("init")),  # op by op it takes many times as long
         memory=agent.memory(env.spec),
-        replay=Replay.create(env.spec, capacity(settings, env.spec)),
+        replay=Replay.create(env.spec, capacity(settings, env.spec), extras(agent, env.spec)),
         timestep=put(env.reset(settings.seed)),
         clock=Clock(env.spec.num_envs, env.spec.action_repeat),
         meter=Meter(env.spec.num_envs),
     )
+
+
+def extras(agent: Agent, spec: Spec) -> dict[str, jax.Array]:
+    """What the agent wants the buffer to keep besides, as zeros [env, ...]."""
+    return agent.extras(spec) if hasattr(agent, "extras") else {}
 
 
 def capacity(settings: Settings, spec: Spec) -> int:
@@ -75,7 +80,7 @@ def unpack(parts: Mapping[str, Any], agent: Agent, env: VectorEnv, settings: Set
         )
     meter = Meter(clock.num_envs)
     meter.restore(parts["meter"])
-    like = jax.eval_shape(lambda: Replay.create(env.spec, capacity(settings, env.spec)))
+    like = jax.eval_shape(lambda: Replay.create(env.spec, capacity(settings, env.spec), extras(agent, env.spec)))
     replay = _fill(like, parts["replay"])
     if "snapshot" in parts["env"]:
         env.restore(parts["env"]["snapshot"])
