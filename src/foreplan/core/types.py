@@ -46,7 +46,7 @@ class Step(eqx.Module):
     truncated: Bool[Array | np.ndarray, "*batch"]
     next_obs: Float32[Array | np.ndarray, "*batch obs"]
     episode: Int32[Array | np.ndarray, "*batch"]
-    extras: dict[str, Array | np.ndarray] = eqx.field(default_factory=dict)
+    extras: dict[str, Array] = eqx.field(default_factory=dict)
 
 
 @runtime_checkable
@@ -72,12 +72,8 @@ class VectorEnv(Protocol):
 class Agent(Protocol):
     """A frozen dataclass: its fields are the configuration and, through tyro, the command line.
 
-    `act` returns (actions, memory, notes): notes are scalars for the log, and what `extras` has declared. An agent may
-    also have
-
-        extras(spec) -> {name: zeros [env, ...]}    what `act` notes of each decision for the replay buffer to keep
-        refit_every(spec) -> int                    decisions between two calls of `refit`, from the seed steps on
-        refit(learner, replay, key) -> (learner, metrics)    fit to all data, such as a model to a hold-out set
+    `act` returns (actions, memory, notes): notes are scalars for the log. An agent may also have
+    `extras(spec) -> {name: zeros [env, ...]}`: what `act` notes, besides, of each decision for the buffer to keep.
     """
 
     @property
@@ -89,6 +85,14 @@ class Agent(Protocol):
         self, learner: Learner, timestep: TimeStep, memory: Memory, key: PRNGKeyArray, explore: bool
     ) -> tuple[Float32[Array, "env action"], Memory, Metrics]: ...
     def learn(self, learner: Learner, replay: Any, key: PRNGKeyArray, num_updates: int) -> tuple[Learner, Metrics]: ...
+
+
+@runtime_checkable
+class Refits(Agent, Protocol):
+    """An agent that, besides, fits to all data from time to time, such as a model to a hold-out set."""
+
+    def refit_every(self, spec: Spec) -> int: ...  # decisions between two calls of `refit`, from the seed steps on
+    def refit(self, learner: Learner, replay: Any, key: PRNGKeyArray) -> tuple[Learner, Metrics]: ...
 
 
 @runtime_checkable

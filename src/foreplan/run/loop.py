@@ -22,7 +22,7 @@ import numpy as np
 
 from foreplan.core.errors import EnvError, UsageError
 from foreplan.core.replay import insert
-from foreplan.core.types import Agent, Step, VectorEnv
+from foreplan.core.types import Agent, Refits, Step, VectorEnv
 from foreplan.envs import names
 from foreplan.run import checkpoint
 from foreplan.run.clock import Pace, Stopwatch
@@ -84,7 +84,7 @@ class Run:
     def refit_due(self) -> bool:
         """Once the seed steps are over, and then whenever a multiple of `refit_every` decisions has been passed."""
         clock, spec = self.state.clock, self.env.spec
-        if not hasattr(self.agent, "refit") or clock.decisions < self.seed_steps:
+        if not isinstance(self.agent, Refits) or clock.decisions < self.seed_steps:
             return False
         return "refit" not in clock.done or clock.due("refit", self.agent.refit_every(spec) * spec.action_repeat)
 
@@ -179,8 +179,8 @@ def _lost(env: VectorEnv, parts: dict[str, Any]) -> str:
 def _turn(run: Run) -> None:
     """One decision in every environment, and the updates that fall due meanwhile."""
     agent, env, state, watch = run.agent, run.env, run.state, run.watch
-    if run.refit_due:
-        _refit(run)
+    if isinstance(agent, Refits) and run.refit_due:
+        _refit(run, agent)
     clock, owed = state.clock, run.owed
     if owed >= 2 * run.chunk:  # what the seed steps owe is made up while the world stands still
         run.display.doing(f"learning from the seed steps, {owed:,} updates to go")
@@ -244,14 +244,12 @@ def _learn(run: Run) -> None:
     state.meter.add("learn", run.metrics)
 
 
-def _refit(run: Run) -> None:
+def _refit(run: Run, agent: Refits) -> None:
     """Let the agent fit to all data so far; the world stands still meanwhile."""
     state = run.state
     run.display.doing("fitting the model")
     with run.watch("learn", "refit"):
-        state.learner, metrics = run.agent.refit(  # type: ignore[attr-defined]
-            state.learner, state.replay, run.keys("refit", state.clock.turns)
-        )
+        state.learner, metrics = agent.refit(state.learner, state.replay, run.keys("refit", state.clock.turns))
         jax.block_until_ready(metrics)
     state.meter.add("refit", metrics)
     state.clock.did("refit")
