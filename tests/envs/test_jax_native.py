@@ -9,6 +9,7 @@ import pytest
 from dm_control import suite
 
 from foreplan.core.model import Model, returns
+from foreplan.envs.jax_native import draw
 from foreplan.envs.names import JAX, jax_env, make
 
 KEY = jax.random.key(0)
@@ -101,3 +102,14 @@ def test_it_can_be_drawn_anywhere(name: str) -> None:
     picture = env.render(1)
     assert (picture.shape, picture.dtype) == ((240, 240, 3), np.uint8)
     assert 0.001 < (picture != 255).any(axis=2).mean() < 0.2
+
+
+def test_a_drawing_is_the_same_at_any_height() -> None:
+    """Lines cover their share of the picture, whatever its size: length times width, and the round ends."""
+    for size in (120, 480):
+        picture = draw([((0.0, 0.0), (1.2, 0.0), 0.3, (0, 0, 0))], size)
+        covered = (1.0 - picture.mean() / 255) * 4.8**2
+        assert covered == pytest.approx(1.2 * 0.6 + np.pi * 0.3**2, rel=0.03)
+    env = make("jax/pendulum", height=96)
+    env.reset(0)
+    assert env.render().shape == (96, 96, 3)

@@ -43,25 +43,26 @@ def plain(name: str) -> str:
     return re.sub("[-_]", "-", name.lower())
 
 
-def load(name: str) -> "DmAdapter":
+def load(name: str, height: int = 240) -> "DmAdapter":
     """The adapter of `dmc/<domain>-<task>`. Raises `UsageError` where there is none."""
     domain, task = find(name)
     env = suite.load(domain, task, task_kwargs={"random": BUILD_SEED})
     # The motors of `lqr` declare no range; its task punishes large controls, and [-1, 1] is the suite's custom.
-    return DmAdapter(name, env, action_limit=1.0 if domain == "lqr" else np.inf)
+    return DmAdapter(name, env, action_limit=1.0 if domain == "lqr" else np.inf, height=height)
 
 
 class DmAdapter:
     """Any `dm_env.Environment` with one bounded array of actions.
 
-    Its state is captured where it is dm_control's MuJoCo physics and a task whose attributes are plain data.
+    Its state is captured where it is dm_control's MuJoCo physics and a task whose attributes are plain data. `height`
+    is that of its pictures, in pixels.
     """
 
-    def __init__(self, name: str, env: dm_env.Environment, action_limit: float = np.inf) -> None:
+    def __init__(self, name: str, env: dm_env.Environment, action_limit: float = np.inf, height: int = 240) -> None:
         spec = env.action_spec()
         low, high = (np.broadcast_to(bound, spec.shape).astype(spec.dtype) for bound in (spec.minimum, spec.maximum))
         self.action_low, self.action_high = np.maximum(low, -action_limit), np.minimum(high, action_limit)
-        self._name, self.env = name, env
+        self._name, self.env, self._height = name, env, height
         specs = env.observation_spec()
         self._specs = dict(leaves(specs))
         self._is_flat = isinstance(specs, Mapping) and list(specs) == list(self._specs)
@@ -132,7 +133,8 @@ class DmAdapter:
         physics = getattr(self.env, "physics", None)
         if physics is None:
             raise RenderUnavailable(f"{self._name} has no physics to render")
-        return physics.render(height=240, width=320, camera_id=0 if physics.model.ncam else -1)
+        width = self._height * 4 // 3
+        return physics.render(height=self._height, width=width, camera_id=0 if physics.model.ncam else -1)
 
     def close(self) -> None:
         self.env.close()

@@ -42,10 +42,10 @@ class GymVectorEnv:
             raise UsageError(f"{name} has {type(space).__name__} actions; only continuous (Box) actions are supported")
         check_bounds(name, space.low, space.high)
         self.name, self._env, self._space = name, env, env.single_observation_space
-        self._layout = space_layout(name, self._space)
+        self.layout = space_layout(name, self._space)
         self._low, self._high = space.low, space.high
         self.spec = Spec(
-            obs_shape=(self._layout.size,),
+            obs_shape=(self.layout.size,),
             action_dim=int(np.prod(space.shape)),
             num_envs=env.num_envs,
             episode_length=time_limit(env),
@@ -54,7 +54,7 @@ class GymVectorEnv:
         self._steps = np.zeros(env.num_envs, np.int64)
         self._ended = np.ones(env.num_envs, np.bool_)
         self._pending: np.ndarray | None = None
-        self._fresh = np.zeros((env.num_envs, self._layout.size), np.float32)  # SAME_STEP's first observations
+        self._fresh = np.zeros((env.num_envs, self.layout.size), np.float32)  # SAME_STEP's first observations
         self._actions: list[np.ndarray] = []
         self._restarts: list[np.ndarray] = []  # which environments were restarted after each of `_actions`
 
@@ -126,13 +126,13 @@ class GymVectorEnv:
             items = vector_utils.iterate(self._env.observation_space, obs)
             rows = np.array([spaces.utils.flatten(self._space, item) for item in items], np.float32)
         flat = rows.reshape(self.spec.num_envs, -1)
-        if flat.shape[1] != self._layout.size:
-            detail = f"has {flat.shape[1]} numbers, its space {self._layout.size}"
+        if flat.shape[1] != self.layout.size:
+            detail = f"has {flat.shape[1]} numbers, its space {self.layout.size}"
             raise EnvError(self.name, 0, int(self._steps[0]), "obs", detail)
         return flat
 
     def _checked(self, obs: np.ndarray) -> np.ndarray:
-        fault = self._layout.fault(obs)
+        fault = self.layout.fault(obs)
         if fault is not None:
             i, field, detail = fault
             raise EnvError(self.name, i, int(self._steps[i]), field, detail)

@@ -18,8 +18,10 @@ class JaxEnv(Model):
     """A `Model` that also knows where episodes begin, what is seen of a state and how to draw it."""
 
     obs_names: ClassVar[tuple[str, ...]]
+    obs_units: ClassVar[tuple[str, ...]]
     action_dim: ClassVar[int] = 1
     episode_length: ClassVar[int]  # environment steps until truncation
+    time_step: ClassVar[float]  # seconds
     terminates: ClassVar[bool] = False
 
     @abstractmethod
@@ -39,7 +41,9 @@ class Pendulum(JaxEnv):
     """Gymnasium's Pendulum-v1: swing up and hold a rod with a weak motor. Reward in [-16.3, 0] a step."""
 
     obs_names: ClassVar[tuple[str, ...]] = ("cos", "sin", "velocity")
+    obs_units: ClassVar[tuple[str, ...]] = ("", "", "rad/s")
     episode_length: ClassVar[int] = 200
+    time_step: ClassVar[float] = 0.05
 
     def reset(self, key: PRNGKeyArray) -> Float32[Array, "2"]:
         """(angle from upright in rad, angular velocity in rad/s)."""
@@ -50,14 +54,14 @@ class Pendulum(JaxEnv):
         self, state: Float32[Array, "2"], action: Float32[Array, "1"], key: PRNGKeyArray
     ) -> tuple[Float32[Array, "2"], Float32[Array, ""], Float32[Array, ""]]:
         del key
-        gravity, time_step, max_torque, max_speed = 10.0, 0.05, 2.0, 8.0
+        gravity, max_torque, max_speed = 10.0, 2.0, 8.0
         angle, velocity = state
         torque = max_torque * jnp.clip(action[0], -1.0, 1.0)
         from_upright = jnp.mod(angle + jnp.pi, 2 * jnp.pi) - jnp.pi
         reward = -(from_upright**2 + 0.1 * velocity**2 + 0.001 * torque**2)
-        velocity = velocity + (1.5 * gravity * jnp.sin(angle) + 3.0 * torque) * time_step
+        velocity = velocity + (1.5 * gravity * jnp.sin(angle) + 3.0 * torque) * self.time_step
         velocity = jnp.clip(velocity, -max_speed, max_speed)
-        return jnp.stack([angle + velocity * time_step, velocity]), reward, jnp.ones(())
+        return jnp.stack([angle + velocity * self.time_step, velocity]), reward, jnp.ones(())
 
     def observe(self, state: Float32[Array, "2"]) -> Float32[Array, "obs"]:
         angle, velocity = state
@@ -73,7 +77,9 @@ class CartpoleSwingup(JaxEnv):
     Reward in [0, 1] a step."""
 
     obs_names: ClassVar[tuple[str, ...]] = ("position", "cos", "sin", "speed", "velocity")
+    obs_units: ClassVar[tuple[str, ...]] = ("m", "", "", "m/s", "rad/s")
     episode_length: ClassVar[int] = 1000
+    time_step: ClassVar[float] = 0.01
 
     def reset(self, key: PRNGKeyArray) -> Float32[Array, "4"]:
         """(cart position in m, pole angle from upright in rad, and their rates)."""
@@ -84,7 +90,7 @@ class CartpoleSwingup(JaxEnv):
         self, state: Float32[Array, "4"], action: Float32[Array, "1"], key: PRNGKeyArray
     ) -> tuple[Float32[Array, "4"], Float32[Array, ""], Float32[Array, ""]]:
         del key
-        gravity, time_step, rail = 9.81, 0.01, 1.8
+        gravity, time_step, rail = 9.81, self.time_step, 1.8
         mass, pole_mass, half_length, force = 1.1, 0.1, 0.5, 10.0  # `mass` is of cart and pole together
         position, angle, speed, velocity = state
         push = jnp.clip(action[0], -1.0, 1.0)
@@ -115,11 +121,18 @@ class CartpoleSwingup(JaxEnv):
 
 
 def draw(lines: list[Line], size: int = 240) -> np.ndarray:
-    """The lines on white, uint8 [size, size, 3]: a pixel belongs to a line where it is near enough to it."""
-    picture = np.full((size, size, 3), 255, np.uint8)
-    x, y = np.meshgrid(np.linspace(-2.4, 2.4, size), np.linspace(2.4, -2.4, size))
+    """The lines on white, uint8 [size, size, 3]: a pixel belongs to a line where it is near enough to it, and in part
+    where the line's edge runs through it."""
+    picture = np.full((size, size, 3), 255, np.float32)
+    metres, pixel = np.linspace(-2.4, 2.4, size, dtype=np.float32), 4.8 / size
     for (x0, y0), (x1, y1), half_width, colour in lines:
+        reach = half_width + pixel
+        left, right = np.searchsorted(metres, (min(x0, x1) - reach, max(x0, x1) + reach))
+        top, bottom = np.searchsorted(metres, (-max(y0, y1) - reach, reach - min(y0, y1)))
+        x, y = metres[None, left:right], -metres[top:bottom, None]
         dx, dy = x1 - x0, y1 - y0
         along = np.clip(((x - x0) * dx + (y - y0) * dy) / (dx * dx + dy * dy), 0.0, 1.0)
-        picture[np.hypot(x - x0 - along * dx, y - y0 - along * dy) < half_width] = colour
-    return picture
+        inside = half_width - np.hypot(x - x0 - along * dx, y - y0 - along * dy)
+        part = picture[top:bottom, left:right]
+        part += np.clip(inside / pixel + 0.5, 0.0, 1.0)[..., None] * (np.array(colour, np.float32) - part)
+    return np.rint(picture).astype(np.uint8)

@@ -38,8 +38,8 @@ class JaxVectorEnv:
 
     exactness: Exactness = "bitwise"
 
-    def __init__(self, name: str, model: JaxEnv, num_envs: int, action_repeat: int) -> None:
-        self.name, self.model = name, model
+    def __init__(self, name: str, model: JaxEnv, num_envs: int, action_repeat: int, height: int = 240) -> None:
+        self.name, self.model, self._height = name, model, height
         self.spec = Spec(
             obs_shape=(len(model.obs_names),),
             action_dim=model.action_dim,
@@ -48,7 +48,7 @@ class JaxVectorEnv:
             episode_length=-(-model.episode_length // action_repeat),
             terminates=model.terminates,
         )
-        self._layout = Layout(model.obs_names, (1,) * len(model.obs_names))
+        self.layout = Layout(model.obs_names, (1,) * len(model.obs_names), units=model.obs_units)
         self._running: Running | None = None
         self._pending: Outcome | None = None
         self._ended = np.ones(num_envs, np.bool_)
@@ -121,7 +121,7 @@ class JaxVectorEnv:
 
     def _checked(self, obs: Array) -> np.ndarray:
         seen = np.asarray(obs)
-        fault = self._layout.fault(seen)
+        fault = self.layout.fault(seen)
         if fault is not None:
             self._fail(*fault)
         return seen
@@ -148,10 +148,12 @@ class JaxVectorEnv:
         self._pending, self._ended = None, np.array(snapshot["ended"], np.bool_)
 
     def render(self, index: int = 0) -> np.ndarray:
-        """What environment `index` looks like, uint8 [240, 240, 3]."""
+        """What environment `index` looks like, uint8 [height, height, 3]."""
         if self._running is None or not 0 <= index < self.spec.num_envs:
             raise ValueError(f"{self.name}: cannot render environment {index} of {self.spec.num_envs} now")
-        return draw(self.model.lines(jax.tree.map(lambda leaf: np.asarray(leaf[index]), self._running.state)))
+        return draw(
+            self.model.lines(jax.tree.map(lambda leaf: np.asarray(leaf[index]), self._running.state)), self._height
+        )
 
     def close(self) -> None:
         self._running = self._pending = None

@@ -9,12 +9,13 @@ import numpy as np
 @dataclass(frozen=True)
 class Layout:
     """The parts of a flattened observation, in order, and the bounds it was declared to keep; None where there are
-    none."""
+    none. `units` has one word an entry where they are known, such as "rad/s", and is empty where they are not."""
 
     names: tuple[str, ...]
     sizes: tuple[int, ...]
     low: np.ndarray | None = None  # float32 [obs]
     high: np.ndarray | None = None
+    units: tuple[str, ...] = ()
 
     @classmethod
     def build(cls, parts: Sequence[tuple[str, int]], low: np.ndarray, high: np.ndarray) -> "Layout":

@@ -35,11 +35,13 @@ def make(
     action_repeat: int | None = None,
     asynchronous: bool | Literal["auto"] = False,
     render: bool = False,
+    height: int = 240,
 ) -> "VectorEnv":
     """`num_envs` copies of the environment called `name`.
 
     `asynchronous` steps each copy in a process of its own; "auto" does so where a step takes more than a millisecond.
-    `render` must be set for Gymnasium environments that are to be drawn. Raises `UsageError`, or `EnvError` where the
+    `render` must be set for Gymnasium environments that are to be drawn. `height` is that of pictures, in pixels, where
+    the library lets one choose and the environment lives in this process. Raises `UsageError`, or `EnvError` where the
     environment itself fails.
     """
     positive("num_envs", num_envs)
@@ -51,10 +53,10 @@ def make(
     if name in JAX:
         from foreplan.envs.jax_vector import JaxVectorEnv
 
-        return JaxVectorEnv(name, jax_env(name), num_envs, action_repeat or 1)
+        return JaxVectorEnv(name, jax_env(name), num_envs, action_repeat or 1, height)
     if asynchronous is True:
         return in_workers(name, num_envs, action_repeat, render)
-    first = instantiate(name, render)
+    first = instantiate(name, render, height)
     if hasattr(first, "single_action_space"):
         from foreplan.envs.gymnasium_vector import GymVectorEnv
 
@@ -63,7 +65,7 @@ def make(
     if asynchronous == "auto" and num_envs > 1 and seconds_per_step(env) > SLOW:
         env.close()
         return in_workers(name, num_envs, action_repeat, render)
-    return in_process(name, [env, *(build(name, action_repeat, render) for _ in range(num_envs - 1))])
+    return in_process(name, [env, *(build(name, action_repeat, render, height) for _ in range(num_envs - 1))])
 
 
 def in_process(name: str, envs: list[Env]) -> "VectorEnv":
@@ -97,22 +99,22 @@ def build_batch(name: str, action_repeat: int | None, render: bool, index: int) 
     return Batch([build(name, action_repeat, render)], first=index)
 
 
-def build(name: str, action_repeat: int | None = None, render: bool = False) -> Env:
+def build(name: str, action_repeat: int | None = None, render: bool = False, height: int = 240) -> Env:
     """One environment of the host's. `jax/` environments are built as vectors only."""
     validate(name)
-    made = instantiate(name, render)
+    made = instantiate(name, render, height)
     if hasattr(made, "single_action_space"):
         raise UsageError(f"{name} is a vector environment already: it cannot be split into worker processes")
     return adapt(name, made, action_repeat)
 
 
-def instantiate(name: str, render: bool) -> Any:
+def instantiate(name: str, render: bool, height: int) -> Any:
     """An adapter, or whatever a user's factory gives."""
     try:
         if name.startswith("dmc/"):
             from foreplan.envs import dm_control
 
-            return dm_control.load(name)
+            return dm_control.load(name, height)
         if name.startswith("gym/"):
             from foreplan.envs import gymnasium
 
