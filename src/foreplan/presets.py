@@ -8,6 +8,7 @@ from foreplan.core.errors import unknown
 AGENTS = {"tdmpc2": "foreplan.agents.tdmpc"}  # each module has SIZES: dict[size, agent], the default size first
 PLANNERS = {
     "cem": "foreplan.planners.cem:CEM",
+    "discrete": "foreplan.planners.discrete:Discrete",
     "icem": "foreplan.planners.icem:ICEM",
     "mppi": "foreplan.planners.mppi:MPPI",
     "random-shooting": "foreplan.planners.random_shooting:RandomShooting",

@@ -117,6 +117,16 @@ class Unbounded(Countdown):
     action_space = spaces.Box(np.float32([-1.0, -np.inf]), np.float32([1.0, np.inf]))
 
 
+class ManyHands(Countdown):
+    action_space = spaces.MultiDiscrete([2, 3])
+
+
+class Numbered(Countdown):
+    """Three discrete actions, whose numbers begin at 5."""
+
+    action_space = spaces.Discrete(3, start=5)
+
+
 class SaysJax(Countdown):
     """Its observation says whether JAX has been imported in the process it lives in."""
 
@@ -225,6 +235,10 @@ def unknown_mode() -> SyncVectorEnv:
     env = next_step()
     env.metadata["autoreset_mode"] = "Sometimes"
     return env
+
+
+def numbered() -> SyncVectorEnv:
+    return SyncVectorEnv([Numbered, Numbered], autoreset_mode=AutoresetMode.DISABLED)
 
 
 class MaskBlind(SyncVectorEnv):

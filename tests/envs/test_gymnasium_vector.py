@@ -42,6 +42,18 @@ def test_goes_back_by_replay(mode: str) -> None:
     assert here.obs.tolist() == [[1, 1], [1, 1]]
 
 
+@pytest.mark.parametrize("name", ["envs.factories:numbered", "envs.factories:Numbered"])
+def test_discrete_actions_are_one_hot_vectors_of_their_numbers(name: str) -> None:
+    env = make(name, 2)
+    assert (env.spec.action_dim, env.spec.discrete) == (3, True)
+    env.reset(0)
+    env.send(np.eye(3, dtype=np.float32)[[2, 0]])
+    env.recv()
+    hosts = env._env.envs if hasattr(env, "_env") else [host.adapter.env for host in env.parts[0].envs]
+    assert [host.actions[-1] for host in hosts] == [7, 5]  # the first action's number is 5
+    env.close()
+
+
 def test_the_final_observation_of_a_dict_space_is_found() -> None:
     env = make("envs.factories:same_step_parts")
     env.reset(0)

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from foreplan.cli import main
+from foreplan.planners.discrete import Discrete
 from foreplan.planners.icem import ICEM
 from foreplan.run.planning import plan_episodes
 
@@ -27,6 +28,25 @@ def test_planning_in_a_rolled_back_simulator_balances_the_pole() -> None:
     assert heard[-1] == (0, result.returns[0], 250)
 
 
+@pytest.mark.filterwarnings("ignore:.*stepping copies")
+def test_planning_among_discrete_actions_balances_the_pole() -> None:
+    """Some 20 decisions at random. An hour of planning would reach 500: here the pole only has to stand longer."""
+    planner = Discrete(horizon=12, num_samples=24, iterations=1, num_elites=4)
+    heard = []
+
+    class Enough(Exception):
+        pass
+
+    def each(episode: int, value: float, decisions: int) -> None:
+        heard.append(value)
+        if decisions == 100:
+            raise Enough
+
+    with pytest.raises(Enough):
+        plan_episodes("gym/CartPole-v1", planner, 1, each=each)
+    assert heard[-1] == 100.0
+
+
 def test_the_command_line_plans(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["plan", "jax/pendulum", "--planner", "cem", "--options.horizon", "3", "--options.num-samples", "40"]
     assert main([*arguments, "--options.iterations", "1", "--json"]) == 0
@@ -42,6 +62,8 @@ def test_the_command_line_plans(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["jax/pendulum", "--planner", "icm"], "did you mean 'icem'"),
         (["jax/pendulm"], "did you mean 'jax/pendulum'"),
+        (["gym/CartPole-v1"], "ICEM chooses continuous actions, and those of gym/CartPole-v1 are discrete"),
+        (["jax/pendulum", "--planner", "discrete"], "Discrete chooses discrete actions"),
         (["jax/pendulum", "--options.horizon", "0"], "at least 1"),
         (["jax/pendulum", "--episodes", "0"], "episodes is 0"),
     ],

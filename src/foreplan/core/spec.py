@@ -10,7 +10,8 @@ Exactness = Literal["bitwise", "physics", "replay"]
 
 @dataclass(frozen=True)
 class Spec:
-    """What an agent must know of an environment before its first step. Actions live in [-1, 1]^action_dim."""
+    """What an agent must know of an environment before its first step. Actions live in [-1, 1]^action_dim; where they
+    are discrete, an action is the one-hot vector of its number, and `action_dim` the number of actions."""
 
     obs_shape: tuple[int, ...]
     action_dim: int
@@ -18,3 +19,4 @@ class Spec:
     action_repeat: int = 1  # environment steps a decision
     episode_length: int | None = None  # decisions until truncation; None where it is not known
     terminates: bool = True  # False only where an episode can never end but by truncation
+    discrete: bool = False

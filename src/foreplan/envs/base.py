@@ -53,11 +53,12 @@ class Env(Protocol):
 
 @runtime_checkable
 class Adapter(Protocol):
-    """What must be said of a library's environment, in the library's units."""
+    """What must be said of a library's environment, in the library's units; discrete actions as one-hot vectors."""
 
     layout: Layout
     action_low: np.ndarray
     action_high: np.ndarray
+    discrete: bool
     time_limit: int | None  # environment steps
     terminates: bool
     exactness: Exactness  # "replay" where `capture` cannot be trusted
@@ -90,6 +91,7 @@ class AdaptedEnv:
             action_repeat=action_repeat,
             episode_length=None if limit is None else -(-limit // action_repeat),
             terminates=adapter.terminates,
+            discrete=adapter.discrete,
         )
         self._seed: int | None = None
         self._episode = -1

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from foreplan.core.errors import EnvError, RenderUnavailable
-from foreplan.core.types import Snapshot, TimeStep, VectorEnv
+from foreplan.core.types import Snapshot, Spec, TimeStep, VectorEnv
 from foreplan.envs import names
 from foreplan.envs.base import AdaptedEnv
 
@@ -70,8 +70,7 @@ def checks(
     env: VectorEnv, other: VectorEnv, steps: int, longest: int, seed: int, abroad: Callable[..., Trace]
 ) -> Iterator[Finding]:
     """One finding after another. `env` and `other` are two instances; `abroad` traces in another process."""
-    rng = np.random.default_rng(seed)
-    actions = rng.uniform(-1.0, 1.0, (longest + steps, env.spec.num_envs, env.spec.action_dim)).astype(np.float32)
+    actions = random_actions(env.spec, longest + steps, seed)
     yield rescaling(env)
     yield extremes(env, seed)
     first, again = env.reset(seed), env.reset(seed)
@@ -82,6 +81,14 @@ def checks(
     yield finding
     yield from rollbacks(env, other, actions, max(0, end - steps // 2), steps, seed, abroad)
     yield picture(env)
+
+
+def random_actions(spec: Spec, steps: int, seed: int) -> np.ndarray:
+    """float32 [steps, env, action]: uniform, or one-hot where actions are discrete."""
+    rng = np.random.default_rng(seed)
+    if spec.discrete:
+        return np.eye(spec.action_dim, dtype=np.float32)[rng.integers(spec.action_dim, size=(steps, spec.num_envs))]
+    return rng.uniform(-1.0, 1.0, (steps, spec.num_envs, spec.action_dim)).astype(np.float32)
 
 
 def rollbacks(
@@ -180,6 +187,8 @@ def find_end(env: VectorEnv, actions: np.ndarray, seed: int) -> tuple[int, Findi
 
 def rescaling(env: VectorEnv) -> Finding:
     """Whether [-1, 1] becomes exactly the environment's own bounds, where they can be seen from here."""
+    if env.spec.discrete:
+        return Finding("action bounds", True, f"{env.spec.action_dim} discrete actions")
     hosts = [host for host in names.hosts(env) if isinstance(host, AdaptedEnv)]
     for host in hosts:
         low, high = host.action_bounds
@@ -190,11 +199,11 @@ def rescaling(env: VectorEnv) -> Finding:
 
 
 def extremes(env: VectorEnv, seed: int) -> Finding:
-    """Whether the environment bears its own largest actions; an `EnvError` says if it does not."""
-    here = env.reset(seed)
-    for unit in (-1.0, 0.0, 1.0):
-        action = np.full((env.spec.num_envs, env.spec.action_dim), unit, np.float32)
-        here = advance(env, here, action)[1]
+    """Whether the environment bears its own largest actions, or each of its discrete ones; an `EnvError` says if it
+    does not."""
+    here, size = env.reset(seed), env.spec.action_dim
+    for action in np.eye(size) if env.spec.discrete else np.array([[-1.0], [0.0], [1.0]]):
+        here = advance(env, here, np.broadcast_to(np.float32(action), (env.spec.num_envs, size)))[1]
     return Finding("extreme actions", True)
 
 
@@ -208,7 +217,8 @@ def picture(env: VectorEnv) -> Finding:
 def describe(env: VectorEnv) -> str:
     spec = env.spec
     ends = "terminates" if spec.terminates else "never terminates"
-    return f"obs {spec.obs_shape}, action {spec.action_dim}, episode {spec.episode_length}, {ends}, {env.exactness}"
+    kind = "discrete actions" if spec.discrete else "actions in [-1, 1]"
+    return f"obs {spec.obs_shape}, {spec.action_dim} {kind}, episode {spec.episode_length}, {ends}, {env.exactness}"
 
 
 def judge(env: VectorEnv, findings: list[Finding]) -> Verdict:

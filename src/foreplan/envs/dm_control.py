@@ -58,6 +58,8 @@ class DmAdapter:
     is that of its pictures, in pixels.
     """
 
+    discrete = False
+
     def __init__(self, name: str, env: dm_env.Environment, action_limit: float = np.inf, height: int = 240) -> None:
         spec = env.action_spec()
         low, high = (np.broadcast_to(bound, spec.shape).astype(spec.dtype) for bound in (spec.minimum, spec.maximum))

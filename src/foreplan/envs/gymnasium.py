@@ -28,7 +28,7 @@ def names() -> list[str]:
 
 
 def usable() -> list[str]:
-    """Those of `names` which can be built here and have continuous actions, in their newest version."""
+    """Those of `names` which can be built here and whose actions are finite, in their newest version."""
     newest: dict[str, int] = {}
     for spec in gymnasium.registry.values():
         stem = spec.id.removesuffix(f"-v{spec.version}")
@@ -70,17 +70,15 @@ def load(name: str, render: bool = False) -> "GymAdapter":
 
 
 class GymAdapter:
-    """Any `gymnasium.Env` with a finite Box of actions.
+    """Any `gymnasium.Env` with a finite Box of actions or Discrete ones.
 
     Its state is captured where it is known to be all there is: MuJoCo and classic control, under wrappers whose
     attributes are plain data. Any other environment is restored by replaying its actions.
     """
 
     def __init__(self, name: str, env: gymnasium.Env) -> None:
-        space = env.action_space
-        if not isinstance(space, spaces.Box):
-            raise UsageError(f"{name} has {type(space).__name__} actions; only continuous (Box) actions are supported")
-        self.action_low, self.action_high = space.low, space.high
+        self.action_low, self.action_high = action_bounds(name, env.action_space)
+        self.discrete = isinstance(env.action_space, spaces.Discrete)
         self.layout = space_layout(name, env.observation_space)
         self.time_limit = time_limit(env)
         env_id = env.spec.id.split("/")[-1].split("-v")[0] if env.spec else ""
@@ -111,7 +109,8 @@ class GymAdapter:
         return self._flatten(obs)
 
     def step(self, action: np.ndarray) -> StepResult:
-        obs, reward, terminated, truncated, _ = self.env.step(action)
+        raw = numbers(self.env.action_space, action) if self.discrete else action
+        obs, reward, terminated, truncated, _ = self.env.step(raw)
         return self._flatten(obs), float(reward), bool(terminated), bool(truncated)
 
     def _flatten(self, obs: Any) -> np.ndarray:
@@ -156,6 +155,21 @@ def physics_of(env: gymnasium.Env) -> Any:
 def time_limit(env: Any) -> int | None:
     """Environment steps until truncation, where the environment says so."""
     return env.spec.max_episode_steps if env.spec is not None else None
+
+
+def action_bounds(name: str, space: spaces.Space) -> tuple[np.ndarray, np.ndarray]:
+    """(low, high) of a Box, or of the one-hot vectors that stand for Discrete actions. Raises `UsageError`."""
+    if isinstance(space, spaces.Box):
+        return space.low, space.high
+    if isinstance(space, spaces.Discrete):
+        bound = np.ones(int(space.n), np.float32)
+        return -bound, bound
+    raise UsageError(f"{name} has {type(space).__name__} actions; accepted: continuous (Box) and Discrete ones")
+
+
+def numbers(space: spaces.Space, actions: np.ndarray) -> Any:
+    """The Discrete actions, integer [...], that vectors [..., action] stand for: the number of the largest entry."""
+    return int(getattr(space, "start", 0)) + np.argmax(actions, axis=-1)
 
 
 def space_layout(name: str, space: spaces.Space) -> Layout:

@@ -19,7 +19,7 @@ from foreplan.core.errors import EnvError, UsageError
 from foreplan.core.types import Exactness, Snapshot, Spec, TimeStep
 from foreplan.envs import gl
 from foreplan.envs.base import check_bounds
-from foreplan.envs.gymnasium import space_layout, time_limit
+from foreplan.envs.gymnasium import action_bounds, numbers, space_layout, time_limit
 from foreplan.envs.vector import begun, check_actions, first_step
 
 
@@ -37,18 +37,16 @@ class GymVectorEnv:
             raise UsageError(f"{name} is a vector of {env.num_envs} environments already, not of {num_envs}")
         if action_repeat != 1:
             raise UsageError(f"{name}: action_repeat is {action_repeat}; a vector environment must repeat by itself")
-        space = env.single_action_space
-        if not isinstance(space, spaces.Box):
-            raise UsageError(f"{name} has {type(space).__name__} actions; only continuous (Box) actions are supported")
-        check_bounds(name, space.low, space.high)
+        self._low, self._high = action_bounds(name, env.single_action_space)
+        check_bounds(name, self._low, self._high)
         self.name, self._env, self._space = name, env, env.single_observation_space
         self.layout = space_layout(name, self._space)
-        self._low, self._high = space.low, space.high
         self.spec = Spec(
             obs_shape=(self.layout.size,),
-            action_dim=int(np.prod(space.shape)),
+            action_dim=self._low.size,
             num_envs=env.num_envs,
             episode_length=time_limit(env),
+            discrete=isinstance(env.single_action_space, spaces.Discrete),
         )
         self._seed: int | None = None
         self._steps = np.zeros(env.num_envs, np.int64)
@@ -76,10 +74,8 @@ class GymVectorEnv:
         self._actions.append(actions)
         self._restarts.append(np.zeros(self.spec.num_envs, np.bool_))
         self._steps += 1
-        low, high = self._low, self._high
-        raw = np.clip(low + 0.5 * (high - low) * (actions.reshape(-1, *low.shape) + 1.0), low, high)
         try:
-            obs, reward, terminated, truncated, infos = self._env.step(raw.astype(low.dtype))
+            obs, reward, terminated, truncated, infos = self._env.step(self._raw(actions))
         except Exception as error:
             raise EnvError(self.name, 0, int(self._steps[0]), "step", f"{type(error).__name__}: {error}") from error
         successor = self._flatten(obs)
@@ -94,6 +90,14 @@ class GymVectorEnv:
             raise EnvError(self.name, i, int(self._steps[i]), "reward", f"{reward[i]} is not finite")
         flags = np.array(terminated, np.bool_), np.array(truncated, np.bool_)
         return TimeStep(self._checked(successor), reward, *flags, np.zeros(self.spec.num_envs, np.bool_))
+
+    def _raw(self, actions: np.ndarray) -> np.ndarray:
+        """The library's own actions, [env, ...]."""
+        if self.spec.discrete:
+            return numbers(self._env.single_action_space, actions)
+        low, high = self._low, self._high
+        raw = np.clip(low + 0.5 * (high - low) * (actions.reshape(-1, *low.shape) + 1.0), low, high)
+        return raw.astype(low.dtype)
 
     def restart(self, after: TimeStep) -> TimeStep:
         ended = self._ended

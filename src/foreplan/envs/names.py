@@ -198,8 +198,8 @@ def registered() -> list[str]:
 
 
 def available() -> list[str]:
-    """The names of all environments that can be acted in here, of Gymnasium's those whose actions are continuous and
-    whose dependencies are installed; each of these is built once to see."""
+    """The names of all environments that can be acted in here, of Gymnasium's those whose actions are Box or Discrete
+    and whose dependencies are installed; each of these is built once to see."""
     from foreplan.envs import dm_control, gymnasium
 
     return [*sorted(dm_control.names()), *sorted(gymnasium.usable()), *sorted(JAX)]

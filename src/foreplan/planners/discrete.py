@@ -2,7 +2,7 @@
 distributions. An action is the one-hot vector of its number, so that everything else stays as it is."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import equinox as eqx
 import jax
@@ -22,6 +22,8 @@ class DiscreteMemory(eqx.Module):
 class Discrete:
     """`refit` says how the distribution follows from what candidates return: "shooting" leaves it uniform, "cem" takes
     the shares among the elites, "mppi" weighs them by exp(G / temperature), in units of their spread."""
+
+    action_kinds: ClassVar[tuple[str, ...]] = ("discrete",)
 
     horizon: int = 15
     num_samples: int = 128

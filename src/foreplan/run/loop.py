@@ -30,7 +30,7 @@ from foreplan.run.display import Display, Plain
 from foreplan.run.evaluate import evaluate
 from foreplan.run.log import Log
 from foreplan.run.randomness import Keys, random_actions
-from foreplan.run.settings import Settings, check_agent, read_config, write_config
+from foreplan.run.settings import Settings, check_actions, check_agent, read_config, write_config
 from foreplan.run.signals import Interrupted, StopSignals
 from foreplan.run.state import State, begin, extras, pack, put, unpack
 
@@ -108,6 +108,7 @@ def train(
         raise UsageError(f"{out} exists; continue it with `foreplan resume {out}`, or choose another with --out")
     check_agent(agent)
     with closing(_training_env(settings, make_env)) as env, display or Plain() as display:
+        check_actions(agent, settings.env, env.spec)
         watch, keys = Stopwatch(display.compiling), Keys(settings.seed)
         with watch("start", "init"):
             state = begin(agent, env, settings, keys)
@@ -191,7 +192,7 @@ def _turn(run: Run) -> None:
 
     key, kept = run.keys("act", clock.turns), run.extras
     if clock.decisions < run.seed_steps:
-        actions = random_actions(key, env.spec.num_envs, env.spec.action_dim)
+        actions = random_actions(key, env.spec)
     else:
         with watch("act", "act"):
             actions, state.memory, notes = agent.act(state.learner, state.timestep, state.memory, key, True)

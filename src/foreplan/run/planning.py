@@ -16,7 +16,7 @@ from foreplan.envs import names as envs
 from foreplan.planners.sampling import plan, plan_on_host
 from foreplan.run.evaluate import Evaluation
 from foreplan.run.randomness import Keys
-from foreplan.run.settings import MAX_SEED
+from foreplan.run.settings import MAX_SEED, check_actions
 from foreplan.sims import names as sims
 from foreplan.sims.rollout import scorer
 
@@ -34,7 +34,8 @@ def plan_episodes(
     """Episodes in which `planner` looks ahead in the true environment. `each` hears of (episode, return so far,
     decisions so far) after every decision. Raises `UsageError` for an environment that cannot be rolled back."""
     begin, returns, lengths = time.perf_counter(), [], []
-    repeat = 1 if env in envs.JAX else envs.build(env, action_repeat).spec.action_repeat
+    spec = envs.make(env, action_repeat=action_repeat).spec
+    check_actions(planner, env, spec)
     for episode in range(episodes):
         episode_seed = MAX_SEED + 1 + seed + episode  # as in evaluation: seeds that training never sees
         turns = _in_model(env, planner, episode_seed) if env in envs.JAX else None
@@ -44,7 +45,7 @@ def plan_episodes(
             each(episode, sum(rewards), len(rewards))
         returns.append(float(sum(rewards)))
         lengths.append(len(rewards))
-    return Evaluation(seed, returns, lengths, sum(lengths) * repeat, time.perf_counter() - begin)
+    return Evaluation(seed, returns, lengths, sum(lengths) * spec.action_repeat, time.perf_counter() - begin)
 
 
 def _in_simulator(name: str, planner: Any, seed: int, action_repeat: int | None) -> Iterator[Turn]:

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float32, PRNGKeyArray
 
+from foreplan.core.spec import Spec
+
 Stream = Literal["init", "act", "learn", "evaluate", "reset", "refit"]
 STREAMS: dict[Stream, int] = {"init": 0, "act": 1, "learn": 2, "evaluate": 3, "reset": 4, "refit": 5}
 
@@ -27,7 +29,9 @@ def _fold(root: PRNGKeyArray, where: Array) -> PRNGKeyArray:
     return jax.random.fold_in(jax.random.fold_in(root, where[0]), where[1])
 
 
-@partial(jax.jit, static_argnums=(1, 2))
-def random_actions(key: PRNGKeyArray, num_envs: int, action_dim: int) -> Float32[Array, "env action"]:
-    """Uniform in [-1, 1]."""
-    return jax.random.uniform(key, (num_envs, action_dim), jnp.float32, -1.0, 1.0)
+@partial(jax.jit, static_argnums=1)
+def random_actions(key: PRNGKeyArray, spec: Spec) -> Float32[Array, "env action"]:
+    """Uniform in [-1, 1]; where actions are discrete, uniform among the one-hot vectors."""
+    if spec.discrete:
+        return jax.nn.one_hot(jax.random.randint(key, (spec.num_envs,), 0, spec.action_dim), spec.action_dim)
+    return jax.random.uniform(key, (spec.num_envs, spec.action_dim), jnp.float32, -1.0, 1.0)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from foreplan.core.errors import UsageError
+from foreplan.core.spec import Spec
 
 if TYPE_CHECKING:  # JAX takes a second to import, which `--help` need not wait for
     from foreplan.core.types import Agent
@@ -58,6 +59,16 @@ def check_agent(agent: "Agent") -> None:
     refuse_non_finite(agent)
     if agent.utd < 0:
         raise UsageError(f"utd is {agent.utd}; accepted: numbers from 0 up")
+
+
+def check_actions(actor: Any, env: str, spec: Spec) -> None:
+    """Refuse an agent or a planner for an environment whose actions are of another kind than its `action_kinds`, by
+    default only "continuous"."""
+    kinds = getattr(actor, "action_kinds", ("continuous",))
+    kind = "discrete" if spec.discrete else "continuous"
+    if kind not in kinds:
+        name = type(actor).__name__
+        raise UsageError(f"{name} chooses {' or '.join(kinds)} actions, and those of {env} are {kind}")
 
 
 def refuse_non_finite(config: Any, path: str = "agent") -> None:
