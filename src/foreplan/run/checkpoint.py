@@ -17,6 +17,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from foreplan.core.errors import UsageError
+from foreplan.core.trees import with_arrays, without_arrays
 
 FOLDER = "checkpoints"  # of a run directory
 SUMS = "SHA256SUMS"
@@ -37,7 +38,7 @@ def save(folder: Path, step: int, parts: Mapping[str, Mapping[str, Any]], keep: 
     document: dict[str, Any] = {"format": FORMAT}
     for name, part in parts.items():
         arrays: dict[str, np.ndarray] = {}
-        document[name] = _without_arrays(part, "", arrays)
+        document[name] = without_arrays(part, "", arrays)
         if arrays:
             save_file({key: np.asarray(a, order="C") for key, a in arrays.items()}, partial / f"{name}.safetensors")
     (partial / STATE).write_text(json.dumps(document))
@@ -102,7 +103,7 @@ def load(path: Path, *names: str) -> dict[str, Any]:
     parts = {}
     for name in names or document:
         file = path / f"{name}.safetensors"
-        parts[name] = _with_arrays(document[name], load_file(file) if file.is_file() else {})
+        parts[name] = with_arrays(document[name], load_file(file) if file.is_file() else {})
     return parts
 
 
@@ -144,27 +145,6 @@ def _name(path: Any) -> str:
 def _key_data(leaf: Any) -> Any:
     is_key = isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
     return jax.random.key_data(leaf) if is_key else leaf
-
-
-def _without_arrays(value: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
-    if isinstance(value, np.ndarray | np.generic):
-        arrays[path] = np.asarray(value)
-        return {"$array": path}
-    if isinstance(value, Mapping):
-        return {str(key): _without_arrays(item, f"{path}/{key}".lstrip("/"), arrays) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_arrays(item, f"{path}/{index}", arrays) for index, item in enumerate(value)]
-    return value
-
-
-def _with_arrays(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
-    if isinstance(value, dict):
-        if "$array" in value:
-            return arrays[value["$array"]]
-        return {key: _with_arrays(item, arrays) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_with_arrays(item, arrays) for item in value]
-    return value
 
 
 def _digest(path: Path) -> str:
