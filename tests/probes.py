@@ -1,6 +1,7 @@
 """Worlds with known answers, written into a replay buffer step by step as the loop of training does it."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 
@@ -82,3 +83,35 @@ def counter(capacity: int, num_envs: int, steps: int, ends: np.ndarray) -> tuple
         number, episode = number + np.where(ended, 10, 1), episode + ended
     kept = replay.capacity
     return replay, [numbers[-kept:] for numbers in seen]
+
+
+class Drift:
+    """Five numbers that drift with two actions, for ten decisions."""
+
+    spec = Spec(obs_shape=(5,), action_dim=2, episode_length=10, terminates=False)
+    name, exactness = "drift", "bitwise"
+
+    def reset(self, seed: int | None = None) -> np.ndarray:
+        self.obs, self.time = np.random.default_rng(seed or 0).normal(size=5).astype(np.float32), 0
+        return self.obs
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool]:
+        self.obs = (0.9 * self.obs + 0.1 * np.resize(action, 5)).astype(np.float32)
+        self.time += 1
+        return self.obs, float(self.obs[0]), False, self.time == 10
+
+    def snapshot(self) -> dict:
+        return {"obs": self.obs.copy(), "time": self.time}
+
+    def restore(self, snapshot: dict) -> None:
+        self.obs, self.time = snapshot["obs"].copy(), snapshot["time"]
+
+    def render(self) -> np.ndarray:
+        return np.zeros((2, 2, 3), np.uint8)
+
+    def close(self) -> None:
+        pass
+
+
+class EndingDrift(Drift):
+    spec = replace(Drift.spec, terminates=True)

@@ -155,6 +155,31 @@ class Plan:
 
 
 @dataclass
+class Import:
+    """Turn a checkpoint of the authors' TD-MPC2 into a run directory.
+
+    Nothing in the file is executed. Then `eval`, `report` or `plan --model` it, or train on with `resume`.
+    """
+
+    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="tdmpc2")]
+    file: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FILE")]
+    env: str  # that it was trained for, such as dmc/walker-walk
+    out: Path | None = None  # the run directory; None: runs/FILE's name
+    json: Json = False
+
+    def __call__(self) -> Result:
+        from foreplan.run.cache import use_compilation_cache
+        from foreplan.run.imported import import_tdmpc2
+
+        if self.name != "tdmpc2":
+            raise unknown("kind of checkpoint", self.name, ["tdmpc2"])
+        use_compilation_cache()
+        out = import_tdmpc2(self.file, self.env, self.out or Path("runs") / self.file.stem)
+        print(f"{out}: see it with: foreplan eval {out}")
+        return {"out": str(out)}
+
+
+@dataclass
 class Report:
     """Write report.html for a run, or compare several runs."""
 
@@ -251,6 +276,7 @@ COMMANDS: dict[str, Any] = {
     "resume": Resume,
     "eval": Eval,
     "plan": Plan,
+    "import": Import,
     "report": Report,
     "envs": Envs,
     "check": Check,
