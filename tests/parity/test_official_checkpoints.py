@@ -1,4 +1,4 @@
-"""The authors' checkpoint files: read without PyTorch and without running what they name, and equal in what they say."""
+"""The authors' checkpoints: read without PyTorch and without running what they name, and equal in what they say."""
 
 import io
 import pickle
@@ -80,7 +80,7 @@ def test_other_checkpoints_are_refused(theirs, complaint: str) -> None:
 
 def test_checkpoints_of_another_environment_are_refused(tmp_path: Path) -> None:
     with pytest.raises(
-        UsageError, match="made for 5 observations and 2 actions; jax/pendulum has 3 obs.* and 1 action"
+        UsageError, match="made for 5 observations and 2 actions"
     ):
         import_tdmpc2(HERE / FILES[0], "jax/pendulum", tmp_path / "run")
     with pytest.raises(UsageError, match="knows of no termination"):
