@@ -122,3 +122,12 @@ def test_the_deterministic_action_needs_no_randomness(name: str) -> None:
     np.testing.assert_array_equal(first, second)
     explored = {tuple(np.asarray(PLANNERS[name].act(memory, True, jax.random.key(seed)))) for seed in range(4)}
     assert len(explored) > 1
+
+
+@every_planner
+def test_acts_by_the_first_action_of_its_plan(name: str) -> None:
+    planner = PLANNERS[name]
+    memory, _ = run(name, Targets())
+    planned = planner.planned(memory)
+    assert planned.shape == (planner.horizon, 2)
+    np.testing.assert_allclose(action(name, memory), planned[0], atol=1e-6)

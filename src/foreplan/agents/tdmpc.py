@@ -160,8 +160,7 @@ class TDMPC2:
     ) -> tuple[Float32[Array, "env action"], MPPIMemory, Metrics]:
         """Plan in the latent world, from every environment's observation at once."""
         head_key, key = jax.random.split(key)
-        critics = learner.world.critics.choose(2, head_key)
-        model = Imagination(learner.world, learner.policy, critics, learner.discount)
+        model = self.imagination(learner, head_key)
 
         def act_one(obs: Array, first: Array, memory: MPPIMemory, key: PRNGKeyArray) -> tuple[Array, MPPIMemory, Array]:
             plan_key, act_key = jax.random.split(key)
@@ -173,6 +172,17 @@ class TDMPC2:
         obs, first = jnp.asarray(timestep.obs), jnp.asarray(timestep.first)
         actions, memory, invalid = jax.vmap(act_one)(obs, first, memory, keys)
         return actions, memory, {"invalid_plans": jnp.sum(invalid)}
+
+    def imagination(self, learner: Learner, key: PRNGKeyArray) -> Imagination:
+        """The latent world as a model to plan in, with two critics of those that there are."""
+        critics = learner.world.critics.choose(2, key)
+        return Imagination(learner.world, learner.policy, critics, learner.discount)
+
+    def look_ahead(
+        self, learner: Learner, obs: Float32[Array, "obs"], key: PRNGKeyArray
+    ) -> tuple[Imagination, Float32[Array, "latent"]]:
+        """For other planners: the model, and the latent of what is observed."""
+        return self.imagination(learner, key), learner.world.encode(obs)
 
     @partial(jax.jit, static_argnames="self")
     def imagine(

@@ -31,6 +31,29 @@ class Model(eqx.Module):
         return None
 
 
+class Repeated(Model):
+    """`model`, with every action done `times` times: a step is a decision. Nothing is earned after the end."""
+
+    model: Model
+    times: int = eqx.field(static=True)
+
+    def step(
+        self, state: State, action: Float32[Array, "action"], key: PRNGKeyArray
+    ) -> tuple[State, Float32[Array, ""], Float32[Array, ""]]:
+        total, discount = jnp.zeros(()), jnp.ones(())
+        for step_key in jax.random.split(key, self.times):
+            state, reward, step_discount = self.model.step(state, action, step_key)
+            total = total + discount * reward
+            discount = discount * step_discount
+        return state, total, discount
+
+    def value(self, state: State, key: PRNGKeyArray) -> Float32[Array, ""]:
+        return self.model.value(state, key)
+
+    def prior(self, state: State, key: PRNGKeyArray) -> Float32[Array, "action"] | None:
+        return self.model.prior(state, key)
+
+
 def returns(
     model: Model, state: State, actions: Float32[Array, "horizon action"], key: PRNGKeyArray
 ) -> Float32[Array, ""]:

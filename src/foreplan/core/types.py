@@ -96,6 +96,18 @@ class Refits(Agent, Protocol):
 
 
 @runtime_checkable
+class LooksAhead(Protocol):
+    """What an agent must have so that any planner can plan in its model, from what is observed.
+
+    `look_ahead` gives a `Model` (or `Members` of an ensemble) and its state where
+    one `obs` [obs] is seen. It is traced.
+    """
+
+    def init(self, spec: Spec, key: PRNGKeyArray) -> Learner: ...
+    def look_ahead(self, learner: Learner, obs: Float32[Array, "obs"], key: PRNGKeyArray) -> tuple[Any, Any]: ...
+
+
+@runtime_checkable
 class Planner(Protocol):
     """Improves a sequence of actions by asking what candidates return. One environment; `core` vmaps it."""
 

@@ -130,6 +130,12 @@ class JaxVectorEnv:
         steps = 0 if self._running is None else int(self._running.steps[index]) // self.spec.action_repeat
         raise EnvError(self.name, index, steps, field, detail)
 
+    @property
+    def states(self) -> Any:
+        """The model's states, leaves [env, ...]."""
+        assert self._running is not None, "states before reset()"
+        return self._running.state
+
     def snapshot(self) -> Snapshot:
         if self._running is None or self._pending is not None:
             raise RuntimeError(f"{self.name}: snapshot() must follow reset() and not come between send() and recv()")

@@ -136,6 +136,11 @@ class HostVectorEnv:
             envs.update(saved)
         return {"ended": self._ended.copy(), "envs": envs}
 
+    def snapshots(self) -> list[Snapshot]:
+        """Of each environment alone, as a simulator of it takes them."""
+        envs = self.snapshot()["envs"]
+        return [envs[str(i)]["env"] for i in range(self.spec.num_envs)]
+
     def restore(self, snapshot: Snapshot) -> None:
         if len(snapshot["envs"]) != self.spec.num_envs:
             raise UsageError(

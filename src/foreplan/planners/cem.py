@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float32, PRNGKeyArray
 
+from foreplan.planners import checks
 from foreplan.planners.warm import Forward, around, disturbed, held, keep_unless_valid, known
 
 
@@ -31,14 +32,10 @@ class CEM:
     warm_std: float = 0.5  # share of the last step's spread in the next one's first; the rest is `std`
 
     def __post_init__(self) -> None:
-        if self.horizon < 1 or self.iterations < 1:
-            raise ValueError(f"horizon and iterations must be at least 1, not {self.horizon} and {self.iterations}")
-        if not (1 <= self.num_elites <= self.num_samples and 0 <= self.num_proposals < self.num_samples):
-            raise ValueError("num_elites must lie in [1, num_samples], num_proposals in [0, num_samples)")
-        if not (0.0 <= self.momentum < 1.0 and 0.0 <= self.warm_std <= 1.0):
-            raise ValueError(f"momentum {self.momentum} and warm_std {self.warm_std} are shares in [0, 1]")
-        if not 0.0 < self.min_std <= self.std < float("inf"):
-            raise ValueError(f"0 < min_std <= std must hold, not {self.min_std} and {self.std}")
+        checks.at_least_one(horizon=self.horizon, iterations=self.iterations)
+        checks.candidates(self.num_samples, self.num_proposals, self.num_elites)
+        checks.shares(momentum=self.momentum, warm_std=self.warm_std)
+        checks.spread(self.min_std, self.std)
 
     @property
     def populations(self) -> tuple[int, ...]:
@@ -74,6 +71,9 @@ class CEM:
         mean = self.momentum * memory.mean + (1.0 - self.momentum) * jnp.mean(elites, axis=0)
         std = self.momentum * memory.std + (1.0 - self.momentum) * jnp.std(elites, axis=0)
         return keep_unless_valid(CEMMemory(mean, jnp.maximum(std, self.min_std)), memory, top[0])
+
+    def planned(self, memory: CEMMemory) -> Float32[Array, "horizon action"]:
+        return memory.mean
 
     def act(self, memory: CEMMemory, explore: bool, key: PRNGKeyArray) -> Float32[Array, "action"]:
         """The mean's first action; exploring, a draw from the distribution."""

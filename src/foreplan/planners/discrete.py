@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float32, PRNGKeyArray
 
+from foreplan.planners import checks
 from foreplan.planners.warm import Forward, held, keep_unless_valid, known
 
 
@@ -35,12 +36,11 @@ class Discrete:
     uniform: float = 0.1  # share of the uniform distribution that always stays
 
     def __post_init__(self) -> None:
-        if self.refit not in ("shooting", "cem", "mppi"):
-            raise ValueError(f"refit is {self.refit!r}; accepted: 'shooting', 'cem', 'mppi'")
-        if not (1 <= self.num_elites <= self.num_samples and self.horizon >= 1 and self.iterations >= 1):
-            raise ValueError("horizon and iterations must be at least 1, num_elites in [1, num_samples]")
-        if not (0.0 < self.uniform <= 1.0 and self.temperature > 0.0):
-            raise ValueError("uniform must lie in (0, 1], temperature above 0")
+        checks.one_of("refit", self.refit, ("shooting", "cem", "mppi"))
+        checks.at_least_one(horizon=self.horizon, iterations=self.iterations)
+        checks.candidates(self.num_samples, self.num_proposals, self.num_elites)
+        checks.positive(uniform=self.uniform, temperature=self.temperature)
+        checks.shares(uniform=self.uniform)
 
     @property
     def populations(self) -> tuple[int, ...]:
@@ -92,6 +92,9 @@ class Discrete:
     def mixed(self, probs: Float32[Array, "horizon action"]) -> Float32[Array, "horizon action"]:
         share = 1.0 if self.refit == "shooting" else self.uniform
         return (1.0 - share) * probs + share / probs.shape[1]
+
+    def planned(self, memory: DiscreteMemory) -> Float32[Array, "horizon action"]:
+        return memory.best
 
     def act(self, memory: DiscreteMemory, explore: bool, key: PRNGKeyArray) -> Float32[Array, "action"]:
         """One-hot: the best plan's first action; exploring, a draw."""

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float32, Int32, PRNGKeyArray
 
+from foreplan.planners import checks
 from foreplan.planners.warm import Forward, around, disturbed, held, keep_unless_valid, known
 
 
@@ -29,8 +30,9 @@ class Gradient:
     explore_std: float = 0.1
 
     def __post_init__(self) -> None:
-        if self.horizon < 1 or self.iterations < 1 or not 0 <= self.num_proposals < self.num_samples:
-            raise ValueError("horizon and iterations must be at least 1, num_proposals in [0, num_samples)")
+        checks.at_least_one(horizon=self.horizon, iterations=self.iterations)
+        checks.candidates(self.num_samples, self.num_proposals)
+        checks.positive(lr=self.lr)
 
     def init(self, action_dim: int) -> GradientMemory:
         return GradientMemory(jnp.zeros((self.horizon, action_dim)))
@@ -67,6 +69,9 @@ class Gradient:
         start = plans, optimiser.init(plans), memory.best, jnp.float32(-jnp.inf), jnp.zeros((), jnp.int32)
         (_, _, best, best_return, invalid), _ = jax.lax.scan(ascend, start, length=self.iterations + 1)
         return keep_unless_valid(GradientMemory(best), memory, best_return), invalid
+
+    def planned(self, memory: GradientMemory) -> Float32[Array, "horizon action"]:
+        return memory.best
 
     def act(self, memory: GradientMemory, explore: bool, key: PRNGKeyArray) -> Float32[Array, "action"]:
         return disturbed(memory.best[0], jnp.float32(self.explore_std), key) if explore else memory.best[0]

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float32, PRNGKeyArray
 
+from foreplan.planners import checks
 from foreplan.planners.noise import coloured
 from foreplan.planners.warm import Forward, around, disturbed, held, keep_unless_valid, known
 
@@ -49,18 +50,12 @@ class ICEM:
     warm_std: float = 0.8  # share of the last step's spread in the next one's first; the rest is `std`
 
     def __post_init__(self) -> None:
-        if self.horizon < 1 or self.iterations < 1:
-            raise ValueError(f"horizon and iterations must be at least 1, not {self.horizon} and {self.iterations}")
-        if not 1 <= self.num_elites <= self.num_samples:
-            raise ValueError(f"num_elites must lie in [1, num_samples], not {self.num_elites}")
-        if not 0 <= self.num_proposals < self.num_samples:
-            raise ValueError(f"num_proposals must lie in [0, num_samples), not {self.num_proposals}")
-        if not (0.0 <= self.kept <= 1.0 and 0.0 <= self.momentum < 1.0 and 0.0 <= self.warm_std <= 1.0):
-            raise ValueError(f"kept {self.kept}, momentum {self.momentum}, warm_std {self.warm_std}: shares in [0, 1]")
-        if not (self.decay >= 1.0 and 0.0 < self.min_std <= self.std < float("inf")):
-            raise ValueError(
-                f"decay >= 1 and 0 < min_std <= std must hold, not {self.decay}, {self.min_std}, {self.std}"
-            )
+        checks.at_least_one(horizon=self.horizon, iterations=self.iterations)
+        checks.candidates(self.num_samples, self.num_proposals, self.num_elites)
+        checks.shares(kept=self.kept, momentum=self.momentum, warm_std=self.warm_std)
+        checks.spread(self.min_std, self.std)
+        if not 1.0 <= self.decay < float("inf"):
+            raise ValueError(f"decay must be at least 1 and finite, not {self.decay}")
 
     @property
     def num_kept(self) -> int:
@@ -121,6 +116,9 @@ class ICEM:
             best_return=jnp.where(better, top[0], memory.best_return),
         )
         return keep_unless_valid(told, memory, top[0])
+
+    def planned(self, memory: ICEMMemory) -> Float32[Array, "horizon action"]:
+        return memory.best
 
     def act(self, memory: ICEMMemory, explore: bool, key: PRNGKeyArray) -> Float32[Array, "action"]:
         """The best plan's first action; exploring, with noise."""

@@ -20,6 +20,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float32, Int32, PRNGKeyArray
 
 from foreplan.core.model import Model, State
+from foreplan.planners import checks
 from foreplan.planners.warm import Forward, disturbed, held
 
 STEPS = (1.0, 0.5, 0.25, 0.1, 0.03, 0.01)
@@ -53,8 +54,8 @@ class ILQR:
     explore_std: float = 0.1
 
     def __post_init__(self) -> None:
-        if self.horizon < 1 or self.iterations < 1 or not self.damping > 0.0:
-            raise ValueError("horizon and iterations must be at least 1, damping above 0")
+        checks.at_least_one(horizon=self.horizon, iterations=self.iterations)
+        checks.positive(damping=self.damping)
 
     def init(self, action_dim: int) -> ILQRMemory:
         return ILQRMemory(jnp.zeros((self.horizon, action_dim)), jnp.float32(self.damping))
@@ -91,6 +92,9 @@ class ILQR:
         carry = memory.best, memory.damping, jnp.zeros((), jnp.int32)
         (plan, damping, invalid), _ = jax.lax.scan(improve, carry, length=self.iterations)
         return ILQRMemory(plan, damping), invalid
+
+    def planned(self, memory: ILQRMemory) -> Float32[Array, "horizon action"]:
+        return memory.best
 
     def act(self, memory: ILQRMemory, explore: bool, key: PRNGKeyArray) -> Float32[Array, "action"]:
         return disturbed(memory.best[0], jnp.float32(self.explore_std), key) if explore else memory.best[0]

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float32, PRNGKeyArray
 
+from foreplan.planners.wrapper import Wrapper
+
 
 class LimitedMemory(eqx.Module):
     planner: Any
@@ -15,11 +17,10 @@ class LimitedMemory(eqx.Module):
 
 
 @dataclass(frozen=True)
-class Limited:
+class Limited(Wrapper):
     """`planner`, all of whose candidates keep the limits, from the last executed action on. `executed` must be told
     of every action that is executed."""
 
-    planner: Any
     low: float = -1.0
     high: float = 1.0
     rate: float = 2.0  # the largest change from one step to the next
@@ -27,22 +28,6 @@ class Limited:
     def __post_init__(self) -> None:
         if not (-1.0 <= self.low < self.high <= 1.0 and self.rate > 0.0):
             raise ValueError(f"-1 <= low < high <= 1 and rate > 0 must hold, not {self.low}, {self.high}, {self.rate}")
-
-    @property
-    def horizon(self) -> int:
-        return self.planner.horizon
-
-    @property
-    def num_proposals(self) -> int:
-        return self.planner.num_proposals
-
-    @property
-    def iterations(self) -> int:
-        return len(self.populations)
-
-    @property
-    def populations(self) -> tuple[int, ...]:
-        return self.planner.populations
 
     def init(self, action_dim: int) -> LimitedMemory:
         rest = jnp.clip(jnp.zeros((action_dim,)), self.low, self.high)
@@ -61,6 +46,9 @@ class Limited:
         self, memory: LimitedMemory, actions: Float32[Array, "n horizon action"], returns: Float32[Array, "n"]
     ) -> LimitedMemory:
         return LimitedMemory(self.planner.tell(memory.planner, actions, returns), memory.last)
+
+    def planned(self, memory: LimitedMemory) -> Float32[Array, "horizon action"]:
+        return self.limit(memory.last, self.planner.planned(memory.planner))
 
     def act(self, memory: LimitedMemory, explore: bool, key: PRNGKeyArray) -> Float32[Array, "action"]:
         return self.limit(memory.last, self.planner.act(memory.planner, explore, key)[None])[0]

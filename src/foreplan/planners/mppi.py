@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float32, PRNGKeyArray
 
+from foreplan.planners import checks
 from foreplan.planners.warm import Forward, ended
 
 
@@ -34,16 +35,10 @@ class MPPI:
     max_std: float = 2.0
 
     def __post_init__(self) -> None:
-        if self.horizon < 1 or self.iterations < 1:
-            raise ValueError(f"horizon and iterations must be at least 1, not {self.horizon} and {self.iterations}")
-        if not 0 <= self.num_proposals < self.num_samples:
-            raise ValueError(f"num_proposals must lie in [0, num_samples), not {self.num_proposals}")
-        if not 1 <= self.num_elites <= self.num_samples:
-            raise ValueError(f"num_elites must lie in [1, num_samples], not {self.num_elites}")
-        if not (0 < self.min_std <= self.max_std < float("inf")):
-            raise ValueError(f"0 < min_std <= max_std must hold, not {self.min_std} and {self.max_std}")
-        if not 0 < self.temperature < float("inf"):
-            raise ValueError(f"temperature must be positive and finite, not {self.temperature}")
+        checks.at_least_one(horizon=self.horizon, iterations=self.iterations)
+        checks.candidates(self.num_samples, self.num_proposals, self.num_elites)
+        checks.spread(self.min_std, self.max_std, "max_std")
+        checks.positive(temperature=self.temperature)
 
     @property
     def populations(self) -> tuple[int, ...]:
@@ -98,6 +93,9 @@ class MPPI:
         number = jnp.maximum(1, jnp.sum(valid)).astype(jnp.float32)
         mean = jnp.sum(jnp.where(valid, best, 0.0)) / number
         return jnp.sqrt(jnp.sum(jnp.where(valid, best - mean, 0.0) ** 2) / number) + 1e-6
+
+    def planned(self, memory: MPPIMemory) -> Float32[Array, "horizon action"]:
+        return memory.mean
 
     def act(self, memory: MPPIMemory, explore: bool, key: PRNGKeyArray) -> Float32[Array, "action"]:
         """Exploring: the first action of an elite drawn by weight, with noise. Otherwise: the plan's mean."""

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float32, PRNGKeyArray
 
+from foreplan.planners import checks
 from foreplan.planners.warm import Forward, disturbed, held, known
 
 
@@ -26,8 +27,8 @@ class RandomShooting:
     explore_std: float = 0.1
 
     def __post_init__(self) -> None:
-        if self.horizon < 1 or self.iterations < 1 or not 0 <= self.num_proposals < self.num_samples:
-            raise ValueError("horizon and iterations must be at least 1, num_proposals in [0, num_samples)")
+        checks.at_least_one(horizon=self.horizon, iterations=self.iterations)
+        checks.candidates(self.num_samples, self.num_proposals)
 
     @property
     def populations(self) -> tuple[int, ...]:
@@ -57,6 +58,9 @@ class RandomShooting:
         better = returns[index] > memory.best_return
         told = ShootingMemory(actions[index], returns[index])
         return jax.tree.map(lambda new, old: jnp.where(better, new, old), told, memory)
+
+    def planned(self, memory: ShootingMemory) -> Float32[Array, "horizon action"]:
+        return memory.best
 
     def act(self, memory: ShootingMemory, explore: bool, key: PRNGKeyArray) -> Float32[Array, "action"]:
         return disturbed(memory.best[0], jnp.float32(self.explore_std), key) if explore else memory.best[0]

@@ -8,7 +8,8 @@ A planner is a frozen dataclass with
     shift(memory)               the last plan one step on: the warm start
     ask(memory, proposals, key, round) -> actions [n, horizon, action] in [-1, 1]
     tell(memory, actions, returns) -> memory
-    act(memory, explore, key) -> action
+    planned(memory) -> actions [horizon, action]: the plan itself
+    act(memory, explore, key) -> action: the plan's first; exploring, a disturbed one
 
 and never knows whether a model or a simulator has scored its candidates.
 """

@@ -12,6 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float32, PRNGKeyArray
 
+from foreplan.planners import checks
+from foreplan.planners.wrapper import Wrapper
+
 Order = Literal["zero", "linear", "cubic"]
 
 
@@ -44,29 +47,15 @@ def weights(horizon: int, knots: int, order: Order, later: float = 0.0) -> np.nd
 
 
 @dataclass(frozen=True)
-class Splined:
+class Splined(Wrapper):
     """`planner`, searching for knots instead of actions. Its own horizon is the number of knots."""
 
-    planner: Any
     horizon: int = 30
     order: Order = "cubic"
 
     def __post_init__(self) -> None:
         places(self.horizon, self.planner.horizon)
-        if self.order not in ("zero", "linear", "cubic"):
-            raise ValueError(f"order is {self.order!r}; accepted: 'zero', 'linear', 'cubic'")
-
-    @property
-    def num_proposals(self) -> int:
-        return self.planner.num_proposals
-
-    @property
-    def iterations(self) -> int:
-        return len(self.populations)
-
-    @property
-    def populations(self) -> tuple[int, ...]:
-        return self.planner.populations
+        checks.one_of("order", self.order, ("zero", "linear", "cubic"))
 
     def init(self, action_dim: int) -> Any:
         return self.planner.init(action_dim)
@@ -86,12 +75,18 @@ class Splined:
         self, memory: Any, proposals: Float32[Array, "p horizon action"] | None, key: PRNGKeyArray, round: int = 0
     ) -> Float32[Array, "n horizon action"]:
         proposals = None if proposals is None else proposals[:, jnp.array(self.places)]
-        knots = self.planner.ask(memory, proposals, key, round)
+        return self.through(self.planner.ask(memory, proposals, key, round))
+
+    def through(self, knots: Float32[Array, "*any knots action"]) -> Float32[Array, "*any horizon action"]:
+        """The actions of splines through `knots`."""
         spline = jnp.asarray(weights(self.horizon, self.planner.horizon, self.order), jnp.float32)
         return jnp.clip(spline @ knots, -1.0, 1.0)
 
     def tell(self, memory: Any, actions: Float32[Array, "n horizon action"], returns: Float32[Array, "n"]) -> Any:
         return self.planner.tell(memory, actions[:, jnp.array(self.places)], returns)
+
+    def planned(self, memory: Any) -> Float32[Array, "horizon action"]:
+        return self.through(self.planner.planned(memory))
 
     def act(self, memory: Any, explore: bool, key: PRNGKeyArray) -> Float32[Array, "action"]:
         """The first knot lies on the first step."""
