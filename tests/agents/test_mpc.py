@@ -92,7 +92,7 @@ class Knowing:
 
 
 def test_it_plans_in_what_another_agent_has_learned() -> None:
-    agent = MPC(ICEM(horizon=3, num_samples=64, iterations=6), InAgent(Knowing()))
+    agent = MPC(ICEM(horizon=3, num_samples=128, iterations=8, decay=1.0, exponent=0.0), InAgent(Knowing()))
     spec, obs = Spec(obs_shape=(2,), action_dim=2, num_envs=2), np.array([[0.5, -0.2], [0.0, 0.7]])
     actions, _, notes = agent.act(agent.init(spec, KEY), timestep(obs, [True, True]), agent.memory(spec), KEY, False)
     np.testing.assert_allclose(actions, -obs, atol=0.1)

@@ -79,9 +79,7 @@ def test_other_checkpoints_are_refused(theirs, complaint: str) -> None:
 
 
 def test_checkpoints_of_another_environment_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(
-        UsageError, match="made for 5 observations and 2 actions"
-    ):
+    with pytest.raises(UsageError, match="made for 5 observations and 2 actions"):
         import_tdmpc2(HERE / FILES[0], "jax/pendulum", tmp_path / "run")
     with pytest.raises(UsageError, match="knows of no termination"):
         import_tdmpc2(HERE / FILES[0], "probes:EndingDrift", tmp_path / "run")
