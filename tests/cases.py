@@ -1,12 +1,17 @@
 """Who must pass the contracts: one line an agent, one line a planner; small enough for a test."""
 
+from dataclasses import replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from foreplan.agents.sac import SAC, Critic, Data
+from foreplan.agents.sac import Optimiser as Rates
 from foreplan.agents.tdmpc import TDMPC2, Network, Optimiser
+from foreplan.core.maths import TwoHot
 from foreplan.core.types import TimeStep
+from foreplan.nn.network import Architecture
 from foreplan.planners.cem import CEM
 from foreplan.planners.icem import ICEM
 from foreplan.planners.limits import Limited
@@ -24,8 +29,33 @@ TD_MPC2 = TDMPC2(
     min_seed_steps=20,
 )
 
-AGENTS: dict[str, Any] = {"tdmpc2": TD_MPC2}
-FALLING = {"tdmpc2": ("reward_loss", "continuation_loss")}  # the losses that updates on one batch must lower
+SMALL = Architecture(width=32)
+PLAIN_SAC = SAC(
+    policy=SMALL, critic=Critic(SMALL), optimiser=Rates(3e-3, 3e-3, 3e-3), data=Data(batch_size=16), min_seed_steps=20
+)
+SPHERE, BATCH_NORM = replace(SMALL, kind="hypersphere", layers=1), replace(SMALL, kind="batch-renorm", weight_norm=True)
+FRUGAL_SAC = replace(
+    PLAIN_SAC,
+    policy=SPHERE,
+    critic=Critic(SPHERE, heads=3, lowest="episodic", two_hot=TwoHot(51, 5.0, linear=True)),
+    optimiser=Rates(1e-2, 3e-2, 1e-2),
+    data=Data(batch_size=16, n_step=3, fade=1.0, normalise_obs=True, scale_returns=5.0),
+)
+CROSSQ_SAC = replace(PLAIN_SAC, policy=BATCH_NORM, critic=Critic(BATCH_NORM, target_rate=0.0))
+DROQ_SAC = replace(PLAIN_SAC, critic=Critic(replace(SMALL, kind="layer-norm", dropout=0.1), mean_for_policy=True))
+
+AGENTS: dict[str, Any] = {
+    "tdmpc2": TD_MPC2,
+    "sac": PLAIN_SAC,
+    "frugal": FRUGAL_SAC,
+    "crossq": CROSSQ_SAC,
+}
+FALLING = {
+    "tdmpc2": ("reward_loss", "continuation_loss"),
+    "sac": ("policy_loss",),
+    "frugal": ("critic_loss",),
+    "crossq": ("critic_loss",),
+}  # the losses that updates on one batch must lower
 PLANNERS: dict[str, Any] = {
     "mppi": MPPI(horizon=4, num_samples=256, num_proposals=0, num_elites=32, iterations=8),
     "mppi of raw temperature": MPPI(4, 256, 0, 32, iterations=8, temperature=0.5, scale="raw"),

@@ -7,6 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from foreplan.agents.sac import SAC as SAC
     from foreplan.agents.tdmpc import TDMPC2 as TDMPC2
     from foreplan.core.errors import EnvError as EnvError
     from foreplan.core.errors import UsageError as UsageError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from foreplan.run.settings import Settings as Settings
 
 _HOME = {
+    "SAC": "foreplan.agents.sac",
     "TDMPC2": "foreplan.agents.tdmpc",
     "EnvError": "foreplan.core.errors",
     "UsageError": "foreplan.core.errors",

@@ -5,7 +5,14 @@ from typing import Any
 
 from foreplan.core.errors import unknown
 
-AGENTS = {"tdmpc2": "foreplan.agents.tdmpc"}  # each module has SIZES: dict[size, agent], the default size first
+AGENTS = {  # each names a dict[size, agent], the default size first
+    "crossq": "foreplan.agents.sac_presets:CROSSQ_SIZES",
+    "droq": "foreplan.agents.sac_presets:DROQ_SIZES",
+    "frugal": "foreplan.agents.sac_presets:FRUGAL_SIZES",
+    "redq": "foreplan.agents.sac_presets:REDQ_SIZES",
+    "sac": "foreplan.agents.sac_presets:SAC_SIZES",
+    "tdmpc2": "foreplan.agents.tdmpc:SIZES",
+}
 PLANNERS = {
     "cem": "foreplan.planners.cem:CEM",
     "discrete": "foreplan.planners.discrete:Discrete",
@@ -19,15 +26,19 @@ def planner(name: str) -> Any:
     """The class of the planner called `name`. Raises UsageError with the nearest name where there is none."""
     if name not in PLANNERS:
         raise unknown("planner", name, PLANNERS)
-    module, _, attribute = PLANNERS[name].partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    return _imported(PLANNERS[name])
 
 
 def sizes(name: str) -> dict[str, Any]:
     """The agents called `name`, by size. Raises UsageError with the nearest name where there is none."""
     if name not in AGENTS:
         raise unknown("agent", name, AGENTS)
-    return importlib.import_module(AGENTS[name]).SIZES
+    return _imported(AGENTS[name])
+
+
+def _imported(path: str) -> Any:
+    module, _, attribute = path.partition(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 def preset(name: str, size: str | None = None) -> Any:

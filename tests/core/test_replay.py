@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from probes import corridor, counter, remember
 
-from foreplan.core.replay import Replay, Window, insert, sample
+from foreplan.core.replay import Replay, Window, fold, insert, n_step, sample
 from foreplan.core.types import Spec, Step
 
+KEY = jax.random.key(0)
 draw = jax.jit(sample, static_argnums=(1, 2))
 
 
@@ -129,3 +130,50 @@ def test_capacity_is_shared_by_the_environments() -> None:
 def test_observations_that_are_not_flat_are_refused() -> None:
     with pytest.raises(ValueError, match="flat observations"):
         Replay.create(Spec(obs_shape=(8, 8), action_dim=1), 10)
+
+
+def test_n_step_targets_stop_where_an_episode_ends() -> None:
+    """(PITFALLS 2 and 3) By hand, with discount 0.9 and V = 100 beyond: going on, terminated in the second step,
+    truncated in the second step, and terminated in the first, with another episode behind."""
+    ends = [[0, 0, 0], [0, 1, 0], [0, 2, 0], [1, 0, 0]]
+    terminated, truncated = np.array(ends) == 1, np.array(ends) == 2
+    over = np.cumsum(terminated | truncated, axis=1) - (terminated | truncated)
+    window = Window(
+        obs=jnp.arange(4, dtype=jnp.float32)[None, :, None] * jnp.ones((4, 1, 1)),
+        action=jnp.zeros((4, 3, 1)),
+        reward=jnp.asarray([[1.0, 2.0, 3.0]] * 3 + [[-100.0, 5.0, 7.0]]),
+        terminated=jnp.asarray(terminated),
+        truncated=jnp.asarray(truncated),
+        mask=jnp.asarray(over == 0),
+    )
+    returns, discount, obs = n_step(window, 0.9)
+    two, three = 1 + 0.9 * 2, 1 + 0.9 * 2 + 0.81 * 3
+    np.testing.assert_allclose(returns, [three, two, two, -100.0], rtol=1e-6)
+    np.testing.assert_allclose(discount, [0.729, 0.0, 0.81, 0.0], rtol=1e-6)
+    np.testing.assert_array_equal(obs[:, 0], [3, 2, 2, 1])
+
+
+def test_a_fading_buffer_prefers_the_new() -> None:
+    """With fade 1 the density rises linearly with the place in the buffer: its mean lies at two thirds."""
+    replay, _ = counter(100, 1, 150, np.zeros((150, 1), int))
+    places = (
+        np.asarray(jax.jit(partial(sample, fade=1.0), static_argnums=(1, 2))(replay, 4000, 1, KEY).obs[:, 0, 2]) - 50
+    )
+    assert places.min() >= 0
+    assert places.max() == 99
+    assert places.mean() == pytest.approx(66.0, abs=1.5)
+
+
+def test_each_row_is_handed_on_once_and_in_order() -> None:
+    def append(numbers: jax.Array, step: Step) -> jax.Array:
+        return jnp.concatenate([numbers[1:], jnp.asarray(step.reward)])
+
+    replay, _ = counter(20, 1, 5, np.zeros((5, 1), int))
+    numbers, seen = fold(append, jnp.full(8, -1.0), replay, jnp.int32(0))
+    np.testing.assert_array_equal(numbers, [-1, -1, -1, 0, 1, 2, 3, 4])
+    again, seen = fold(append, numbers, replay, seen)
+    np.testing.assert_array_equal(again, numbers)
+    replay, _ = counter(20, 1, 7, np.zeros((7, 1), int))
+    numbers, seen = fold(append, numbers, replay, seen)
+    np.testing.assert_array_equal(numbers, [-1, 0, 1, 2, 3, 4, 5, 6])
+    assert int(seen) == 7

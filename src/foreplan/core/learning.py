@@ -39,12 +39,14 @@ def repeat_updates(
     num_updates: int,
     batch_size: int,
     horizon: int,
+    fade: float = 0.0,
 ) -> tuple[Learner, Metrics]:
-    """`num_updates` times sample and update, as one scan on the device. The metrics are means over the updates."""
+    """`num_updates` times sample and update, as one scan on the device. The metrics are means over the updates. For
+    `fade` see `core.replay.sample`."""
 
     def once(learner: Learner, key: PRNGKeyArray) -> tuple[Learner, Metrics]:
         sample_key, update_key = jax.random.split(key)
-        return update(learner, sample(replay, batch_size, horizon, sample_key), update_key)
+        return update(learner, sample(replay, batch_size, horizon, sample_key, fade), update_key)
 
     if num_updates == 1:  # a scan of one still copies its carry
         return once(learner, key)

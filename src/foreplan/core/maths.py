@@ -22,10 +22,12 @@ def softplus(x: Float32[Array, "*any"]) -> Float32[Array, "*any"]:
 
 @dataclass(frozen=True)
 class TwoHot:
-    """A scalar as a categorical distribution over `bins` points, evenly spaced in symlog space between +-`limit`."""
+    """A scalar as a categorical distribution over `bins` points, evenly spaced in symlog space between +-`limit`, or,
+    where `linear`, in its own space."""
 
     bins: int = 101
     limit: float = 10.0
+    linear: bool = False
 
     def __post_init__(self) -> None:
         if self.bins < 2 or not 0 < self.limit < float("inf"):
@@ -40,13 +42,14 @@ class TwoHot:
 
     def encode(self, x: Float32[Array, ""]) -> Float32[Array, "bins"]:
         """Weights on the two bins around symlog(x) whose mean is symlog(x); values beyond the limit are clipped."""
-        y = jnp.clip(symlog(x), -self.limit, self.limit)
+        y = jnp.clip(x if self.linear else symlog(x), -self.limit, self.limit)
         return jnp.maximum(0.0, 1.0 - jnp.abs(y - self.centres()) / self.spacing)
 
     def decode(self, logits: Float32[Array, "bins"]) -> Float32[Array, ""]:
-        """symexp of the distribution's mean. One pass: both sums come from the same unnormalised weights."""
+        """The distribution's mean, from symlog space. One pass: both sums come from the same unnormalised weights."""
         weights = jnp.exp(logits - jax.lax.stop_gradient(jnp.max(logits)))
-        return symexp((weights @ self.centres()) / jnp.sum(weights))
+        mean = (weights @ self.centres()) / jnp.sum(weights)
+        return mean if self.linear else symexp(mean)
 
     def loss(self, logits: Float32[Array, "bins"], target: Float32[Array, ""]) -> Float32[Array, ""]:
         """Cross-entropy between the prediction and the two-hot target."""

@@ -4,10 +4,10 @@ A sampled window never leaks across an end: its mask says which of its transitio
 stored transition, so the steps just before an end, and episodes shorter than the window, are sampled like all others.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
@@ -15,6 +15,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float32, Int32, PRNGKeyArray
 
 from foreplan.core.types import Spec, Step
+
+T = TypeVar("T")
 
 
 class Window(eqx.Module):
@@ -80,10 +82,15 @@ def insert(replay: Replay, step: Step) -> Replay:
     )
 
 
-def sample(replay: Replay, batch_size: int, horizon: int, key: PRNGKeyArray) -> Window:
-    """`batch_size` windows of `horizon` transitions, their beginnings uniform over all that is stored."""
+def sample(replay: Replay, batch_size: int, horizon: int, key: PRNGKeyArray, fade: float = 0.0) -> Window:
+    """`batch_size` windows of `horizon` transitions, their beginnings uniform over all that is stored. With `fade` a
+    beginning is drawn with a probability that goes as (its place from the oldest to the newest)^fade."""
     age_key, env_key = jax.random.split(key)
-    begin = jax.random.randint(age_key, (batch_size,), 0, replay.size)  # 0 is the oldest
+    if fade == 0:
+        begin = jax.random.randint(age_key, (batch_size,), 0, replay.size)  # 0 is the oldest
+    else:
+        place = jax.random.uniform(age_key, (batch_size,)) ** (1.0 / (1.0 + fade))
+        begin = jnp.minimum((place * replay.size.astype(jnp.float32)).astype(jnp.int32), replay.size - 1)
     env = jax.random.randint(env_key, (batch_size,), 0, replay.steps.reward.shape[1])
     order = begin[:, None] + jnp.arange(horizon, dtype=jnp.int32)[None, :]
     rows = (replay.head - replay.size + order) % replay.capacity
@@ -99,3 +106,32 @@ def sample(replay: Replay, batch_size: int, horizon: int, key: PRNGKeyArray) -> 
         mask=(before == 0) & (order < replay.size),
         extras=steps.extras,
     )
+
+
+def n_step(
+    window: Window, discount: float
+) -> tuple[Float32[Array, "batch"], Float32[Array, "batch"], Float32[Array, "batch obs"]]:
+    """(return, discount, obs) of windows, so that return + discount * V(obs) is the n-step target of V at their first
+    observation. It stops where the episode ends: the discount is 0 after termination, and that of the steps that were
+    taken after truncation (Sutton and Barto 2018, equation 7.1)."""
+    real = window.mask.astype(jnp.float32)
+    powers = discount ** jnp.arange(window.reward.shape[1], dtype=jnp.float32)
+    length = jnp.sum(window.mask, axis=1)
+    row = jnp.arange(window.mask.shape[0])
+    ended = window.terminated[row, length - 1]
+    beyond = jnp.where(ended, 0.0, discount ** length.astype(jnp.float32))
+    return (window.reward * real) @ powers, beyond, window.obs[row, length]
+
+
+def fold(
+    function: Callable[[T, Step], T], state: T, replay: Replay, seen: Int32[Array, ""]
+) -> tuple[T, Int32[Array, ""]]:
+    """Hand what was stored since the first `seen` rows, in order, to `function(state, step) -> state`, where the leaves
+    of `step` are [env, ...]. Returns (state, seen). A buffer that has begun to overwrite its oldest adds nothing."""
+
+    def row(carry: tuple[T, Int32[Array, ""]]) -> tuple[T, Int32[Array, ""]]:
+        state, seen = carry
+        index = (replay.head - replay.size + seen) % replay.capacity
+        return function(state, jax.tree.map(lambda ring: ring[index], replay.steps)), seen + 1
+
+    return jax.lax.while_loop(lambda carry: carry[1] < replay.size, row, (state, seen))

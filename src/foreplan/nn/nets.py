@@ -6,12 +6,14 @@ operations that follow want it: with `weight @ x` every layer would be followed 
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float32, PRNGKeyArray
 
+E = TypeVar("E", bound="Ensemble")
 Activation = Callable[[Float32[Array, "*n"]], Float32[Array, "*n"]]
 
 
@@ -125,27 +127,29 @@ class MLP(eqx.Module):
 class Ensemble(eqx.Module):
     """Networks of one shape, their weights stacked on a leading axis of heads."""
 
-    members: MLP
+    members: Any
 
-    def __init__(self, make: Callable[[PRNGKeyArray], MLP], heads: int, key: PRNGKeyArray):
+    def __init__(self, make: Callable[[PRNGKeyArray], Any], heads: int, key: PRNGKeyArray):
         self.members = jax.vmap(make)(jax.random.split(key, heads))
 
     @property
     def heads(self) -> int:
         return jax.tree.leaves(self.members)[0].shape[0]
 
-    def choose(self, number: int, key: PRNGKeyArray) -> "Ensemble":
+    def choose(self: E, number: int, key: PRNGKeyArray) -> E:
         """`number` different heads at random, chosen before the forward pass so that no other is computed."""
         if number >= self.heads:
             return self
         index = jax.random.permutation(key, self.heads)[:number]
         return eqx.tree_at(lambda e: e.members, self, jax.tree.map(lambda w: w[index], self.members))
 
-    def __call__(self, x: Float32[Array, "in"], key: PRNGKeyArray | None = None) -> Float32[Array, "heads out"]:
-        # One product a head: XLA's batched products are three times slower on a CPU. `split` rather than indexing,
-        # since the gradient of one split is one concatenation.
-        keys = [None] * self.heads if key is None else list(jax.random.split(key, self.heads))
+    def each(self) -> list[Any]:
+        """The networks one by one. One product a head: XLA's batched products are three times slower on a CPU. `split`
+        rather than indexing, since the gradient of one split is one concatenation."""
         leaves, structure = jax.tree.flatten(self.members)
         heads = zip(*(jax.lax.split(leaf, [1] * self.heads) for leaf in leaves), strict=True)
-        members = [jax.tree.unflatten(structure, [leaf[0] for leaf in head]) for head in heads]
-        return jnp.stack([member(x, key) for member, key in zip(members, keys, strict=True)])
+        return [jax.tree.unflatten(structure, [leaf[0] for leaf in head]) for head in heads]
+
+    def __call__(self, x: Float32[Array, "in"], key: PRNGKeyArray | None = None) -> Float32[Array, "heads out"]:
+        keys = [None] * self.heads if key is None else list(jax.random.split(key, self.heads))
+        return jnp.stack([member(x, key) for member, key in zip(self.each(), keys, strict=True)])

@@ -1,0 +1,330 @@
+"""Soft actor-critic (Haarnoja et al. 2018, "Soft Actor-Critic Algorithms and Applications", algorithm 1), and the parts
+that let it make many updates of few samples.
+
+ 1. act by the policy, a squashed Gaussian; store the transition           `act`
+ 2. every 1 / utd decisions, on a batch of windows:                        `learn`, `update`
+      a. critics towards  r + discount (min Q'(s', a') - temperature log pi(a' | s'))   `critic_loss`, `td_target`
+      b. the policy towards actions of high Q and high entropy                          `policy_loss`
+      c. the temperature so that the entropy meets its target                           `temperature_loss`
+      d. the target critics slowly after the critics                                    `moving_average`
+
+The parts, each a field, which the presets combine (docs/sac.md): more critics, of which a random few make the target
+(REDQ, Chen et al. 2021); dropout and LayerNorm (DroQ, Hiraoka et al. 2022); BatchRenorm without target critics (CrossQ,
+Bhatt et al. 2024), with weights of unit length (Palenicek et al. 2025); hyperspherical residual networks, categorical
+values, scaled returns and normalised observations (SimbaV2, Lee et al. 2025); n-step targets; replay that fades with
+age; resets (Nikishin et al. 2022). Actions live in [-1, 1], and so does the entropy.
+"""
+
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float32, Int32, PRNGKeyArray
+
+from foreplan.core.learning import descend, moving_average, repeat_updates
+from foreplan.core.maths import TwoHot
+from foreplan.core.replay import Replay, Window, fold, n_step
+from foreplan.core.types import Metrics, Spec, Step, TimeStep
+from foreplan.nn.dists import SquashedGaussian
+from foreplan.nn.network import Architecture, Heads, Network
+from foreplan.nn.stats import Moments, ReturnScale
+
+
+@dataclass(frozen=True)
+class Critic:
+    network: Architecture = field(default_factory=Architecture)
+    heads: int = 2
+    subset: int = 2  # heads, drawn anew for each update, that make the target
+    lowest: Literal["always", "episodic", "never"] = "always"  # their lowest value makes it, else their mean; episodic:
+    #                                                            only where an episode can terminate
+    mean_for_policy: bool = False  # the policy climbs the mean of all heads, not what makes the target
+    target_rate: float = 0.005  # 0: no target critics; s and s' go through the critics as one batch
+    two_hot: TwoHot | None = None  # values as categorical distributions; None: as numbers
+
+
+@dataclass(frozen=True)
+class Entropy:
+    initial: float = 1.0  # temperature
+    target: float | None = None  # nats of a whole action; None: `per_dimension` for each of its dimensions
+    per_dimension: float = -1.0
+
+
+@dataclass(frozen=True)
+class Optimiser:
+    policy_lr: float = 3e-4
+    critic_lr: float = 3e-4
+    temperature_lr: float = 3e-4
+    b1: float = 0.9  # of Adam
+
+
+@dataclass(frozen=True)
+class Data:
+    batch_size: int = 256
+    n_step: int = 1
+    fade: float = 0.0  # of replay, see `core.replay.sample`
+    normalise_obs: bool = False  # by running statistics
+    scale_returns: float | None = None  # divide rewards so that returns stay within this; None: as they are
+
+
+class Batch(eqx.Module):
+    """What an update needs of n steps: return + discount * V(next_obs) is the target at (obs, action)."""
+
+    obs: Float32[Array, "batch obs"]
+    action: Float32[Array, "batch action"]
+    returns: Float32[Array, "batch"]
+    discount: Float32[Array, "batch"]
+    next_obs: Float32[Array, "batch obs"]
+
+
+class Learner(eqx.Module):
+    policy: Network
+    critics: Heads
+    targets: Heads | None
+    log_temperature: Float32[Array, ""]
+    optimisers: dict[str, optax.OptState]
+    obs: Moments
+    returns: ReturnScale
+    seen: Int32[Array, ""]  # rows of the buffer that the statistics have seen
+    updates: Int32[Array, ""]
+    policy_metrics: Metrics  # of the policy's last update
+    terminates: bool = eqx.field(static=True)
+
+    @property
+    def temperature(self) -> Float32[Array, ""]:
+        return jnp.exp(self.log_temperature)
+
+
+@dataclass(frozen=True)
+class SAC:
+    policy: Architecture = field(default_factory=Architecture)
+    critic: Critic = field(default_factory=Critic)
+    entropy: Entropy = field(default_factory=Entropy)
+    optimiser: Optimiser = field(default_factory=Optimiser)
+    data: Data = field(default_factory=Data)
+    log_std: tuple[float, float] = (-5.0, 2.0)  # bounds of the policy's
+    discount: float = 0.99
+    utd: float = 1.0  # gradient updates a decision
+    policy_every: int = 1  # updates of the critics to one of policy and temperature
+    reset_every: int = 0  # updates after which networks and optimisers begin anew; 0: never
+    min_seed_steps: int = 1000  # decisions at random before learning
+
+    # ------------------------------------------------------------------ what is learned
+    def init(self, spec: Spec, key: PRNGKeyArray) -> Learner:
+        (obs_dim,), optimisers = spec.obs_shape, self.optimisers()
+        policy_key, critic_key = jax.random.split(key)
+        outputs = self.critic.two_hot.bins if self.critic.two_hot else 1
+        policy = self.policy.make(obs_dim, 2 * spec.action_dim, policy_key)
+        critics = Heads(
+            lambda key: self.critic.network.make(obs_dim + spec.action_dim, outputs, key), self.critic.heads, critic_key
+        )
+        log_temperature = jnp.log(jnp.float32(self.entropy.initial))
+        trained = {"policy": policy, "critics": critics, "temperature": log_temperature}
+        return Learner(
+            policy=policy,
+            critics=critics,
+            targets=jax.tree.map(jnp.copy, critics) if self.critic.target_rate else None,
+            log_temperature=log_temperature,
+            optimisers={name: optimisers[name].init(part) for name, part in trained.items()},
+            obs=Moments.create(obs_dim),
+            returns=ReturnScale.create(spec.num_envs),
+            seen=jnp.zeros((), jnp.int32),
+            updates=jnp.zeros((), jnp.int32),
+            policy_metrics={name: jnp.zeros(()) for name in ("policy_loss", "entropy", "temperature_loss")},
+            terminates=spec.terminates,
+        )
+
+    def optimisers(self) -> dict[str, optax.GradientTransformation]:
+        rates = self.optimiser
+        adam = partial(optax.adam, b1=rates.b1)
+        return {
+            "policy": adam(rates.policy_lr),
+            "critics": adam(rates.critic_lr),
+            "temperature": adam(rates.temperature_lr),
+        }
+
+    def seed_steps(self, spec: Spec) -> int:
+        return self.min_seed_steps
+
+    # ------------------------------------------------------------------ 1. act
+    def memory(self, spec: Spec) -> tuple[()]:
+        return ()
+
+    @partial(jax.jit, static_argnames=("self", "explore"))
+    def act(
+        self, learner: Learner, timestep: TimeStep, memory: tuple[()], key: PRNGKeyArray, explore: bool
+    ) -> tuple[Float32[Array, "env action"], tuple[()], Metrics]:
+        """A sample of the policy; its mode without exploration."""
+        outputs = jax.vmap(learner.policy)(self.seen_as(learner, jnp.asarray(timestep.obs)))
+        if explore:
+            return self.sample(outputs, key)[0], memory, {}
+        return jax.vmap(lambda x: SquashedGaussian.of(x, *self.log_std).mode())(outputs), memory, {}
+
+    def sample(
+        self, outputs: Float32[Array, "batch twice_action"], key: PRNGKeyArray
+    ) -> tuple[Float32[Array, "batch action"], Float32[Array, "batch"]]:
+        """(actions, their log-probabilities) of the distributions that a policy's outputs stand for."""
+        keys = jax.random.split(key, outputs.shape[0])
+        return jax.vmap(lambda x, key: SquashedGaussian.of(x, *self.log_std).sample(key))(outputs, keys)
+
+    def seen_as(self, learner: Learner, obs: Float32[Array, "*lead obs"]) -> Float32[Array, "*lead obs"]:
+        return learner.obs.normalise(obs) if self.data.normalise_obs else obs
+
+    # ------------------------------------------------------------------ 2. learn
+    @partial(jax.jit, static_argnames=("self", "num_updates"), donate_argnames="learner")
+    def learn(self, learner: Learner, replay: Replay, key: PRNGKeyArray, num_updates: int) -> tuple[Learner, Metrics]:
+        learner = self.observe(self.reset(learner, num_updates, key), replay)
+        return repeat_updates(
+            self.update,
+            learner,
+            replay,
+            key,
+            num_updates=num_updates,
+            batch_size=self.data.batch_size,
+            horizon=self.data.n_step,
+            fade=self.data.fade,
+        )
+
+    def observe(self, learner: Learner, replay: Replay) -> Learner:
+        """With running statistics of all that is new in the buffer."""
+        if not self.data.normalise_obs and self.data.scale_returns is None:
+            return learner
+
+        def see(state: tuple[Moments, ReturnScale], step: Step) -> tuple[Moments, ReturnScale]:
+            obs, returns = state
+            ended = jnp.asarray(step.terminated) | jnp.asarray(step.truncated)
+            return obs.update(jnp.asarray(step.obs)), returns.update(jnp.asarray(step.reward), ended, self.discount)
+
+        (obs, returns), seen = fold(see, (learner.obs, learner.returns), replay, learner.seen)
+        return replace(learner, obs=obs, returns=returns, seen=seen)
+
+    def update(self, learner: Learner, window: Window, key: PRNGKeyArray) -> tuple[Learner, Metrics]:
+        """One gradient step of the critics, then one of policy and temperature where they are due."""
+        batch = self.batch(learner, window)
+        critic_key, policy_key = jax.random.split(key)
+        learner, metrics = self.improve_critics(learner, batch, critic_key)
+        if self.policy_every == 1:
+            learner = self.improve_policy(learner, batch, policy_key)
+        else:
+            learner = jax.lax.cond(
+                learner.updates % self.policy_every == 0,
+                lambda: self.improve_policy(learner, batch, policy_key),
+                lambda: learner,
+            )
+        learner = replace(learner, updates=learner.updates + 1)
+        return learner, metrics | learner.policy_metrics | {"temperature": learner.temperature}
+
+    def batch(self, learner: Learner, window: Window) -> Batch:
+        """Windows as n-step transitions, scaled as the networks want them."""
+        limit = self.data.scale_returns
+        returns, discount, next_obs = n_step(window, self.discount)
+        return Batch(
+            obs=self.seen_as(learner, window.obs[:, 0]),
+            action=window.action[:, 0],
+            returns=returns if limit is None else returns / learner.returns.value(limit),
+            discount=discount,
+            next_obs=self.seen_as(learner, next_obs),
+        )
+
+    def reset(self, learner: Learner, num_updates: int, key: PRNGKeyArray) -> Learner:
+        """With new networks and optimisers, if the last `num_updates` updates passed a multiple of `reset_every`."""
+        if self.reset_every == 0:
+            return learner
+        obs, action = learner.obs.mean.shape, jax.tree.leaves(learner.policy)[-1].shape[-1] // 2
+        spec = Spec(obs, action, learner.returns.running.shape[0], terminates=learner.terminates)
+
+        def fresh() -> Learner:
+            kept = {name: getattr(learner, name) for name in ("obs", "returns", "seen", "updates")}
+            return replace(self.init(spec, jax.random.fold_in(key, 1)), **kept)
+
+        before = jnp.maximum(0, learner.updates - num_updates)
+        return jax.lax.cond(learner.updates // self.reset_every > before // self.reset_every, fresh, lambda: learner)
+
+    # ------------------------------------------------------------------ 2a and d. critics
+    def improve_critics(self, learner: Learner, batch: Batch, key: PRNGKeyArray) -> tuple[Learner, Metrics]:
+        action_key, loss_key = jax.random.split(key)
+        next_action, log_prob = self.sample(jax.vmap(learner.policy)(batch.next_obs), action_key)
+        now = jnp.concatenate([batch.obs, batch.action], axis=1)
+        then = jnp.concatenate([batch.next_obs, next_action], axis=1)
+        bonus = -learner.temperature * log_prob
+        metrics, critics, state = descend(
+            lambda critics: self.critic_loss(critics, learner, batch, now, then, bonus, loss_key),
+            learner.critics.observed(now if learner.targets else jnp.concatenate([now, then])),
+            self.optimisers()["critics"],
+            learner.optimisers["critics"],
+        )
+        critics = critics.constrained()
+        targets = learner.targets and moving_average(learner.targets, critics, self.critic.target_rate)
+        optimisers = learner.optimisers | {"critics": state}
+        return replace(learner, critics=critics, targets=targets, optimisers=optimisers), metrics
+
+    def critic_loss(
+        self, critics: Heads, learner: Learner, batch: Batch, now: Array, then: Array, bonus: Array, key: PRNGKeyArray
+    ) -> tuple[Array, Metrics]:
+        """The distance of every head to the target, summed over heads (Haarnoja et al. 2018, equation 5)."""
+        head_key, now_key, then_key = jax.random.split(key, 3)
+        if learner.targets is None:  # both through one batch, whose statistics they then share (CrossQ)
+            outputs, next_outputs = jnp.split(critics.batch(jnp.concatenate([now, then]), now_key), 2, axis=1)
+        else:
+            outputs = critics.batch(now, now_key)
+            next_outputs = learner.targets.choose(self.critic.subset, head_key).batch(then, then_key)
+        value = self.lowest(self.values(next_outputs), learner.terminates) + bonus
+        target = jax.lax.stop_gradient(batch.returns + batch.discount * value)
+        if self.critic.two_hot is None:
+            errors = (outputs[..., 0] - target[None]) ** 2
+        else:
+            errors = jax.vmap(jax.vmap(self.critic.two_hot.loss), (0, None))(outputs, target)
+        loss = jnp.sum(jnp.mean(errors, axis=1))
+        return loss, {"critic_loss": loss, "q": jnp.mean(self.values(outputs)), "target": jnp.mean(target)}
+
+    def values(self, outputs: Float32[Array, "heads batch out"]) -> Float32[Array, "heads batch"]:
+        decode = self.critic.two_hot.decode if self.critic.two_hot else lambda x: x[0]
+        return jax.vmap(jax.vmap(decode))(outputs)
+
+    def lowest(self, values: Float32[Array, "heads batch"], terminates: bool) -> Float32[Array, "batch"]:
+        """The least of the heads; their mean where pessimism is not wanted."""
+        pessimistic = self.critic.lowest == "always" or (self.critic.lowest == "episodic" and terminates)
+        return jnp.min(values, axis=0) if pessimistic else jnp.mean(values, axis=0)
+
+    # ------------------------------------------------------------------ 2b and c. policy and temperature
+    def improve_policy(self, learner: Learner, batch: Batch, key: PRNGKeyArray) -> Learner:
+        policy_key, temperature_key = jax.random.split(key)
+        optimisers, state = self.optimisers(), dict(learner.optimisers)
+        metrics, policy, state["policy"] = descend(
+            lambda policy: self.policy_loss(policy, learner, batch.obs, policy_key),
+            learner.policy.observed(batch.obs),
+            optimisers["policy"],
+            state["policy"],
+        )
+        policy = policy.constrained()
+        _, log_prob = self.sample(jax.vmap(policy)(batch.obs), temperature_key)
+        loss, log_temperature, state["temperature"] = descend(
+            lambda log_temperature: self.temperature_loss(log_temperature, log_prob, batch.action.shape[1]),
+            learner.log_temperature,
+            optimisers["temperature"],
+            state["temperature"],
+        )
+        metrics = metrics | {"temperature_loss": loss}
+        return replace(
+            learner, policy=policy, log_temperature=log_temperature, optimisers=state, policy_metrics=metrics
+        )
+
+    def policy_loss(self, policy: Network, learner: Learner, obs: Array, key: PRNGKeyArray) -> tuple[Array, Metrics]:
+        """temperature * log pi(a | s) - Q(s, a), a drawn from the policy (Haarnoja et al. 2018, equation 7)."""
+        action_key, dropout_key = jax.random.split(key)
+        action, log_prob = self.sample(policy.batch(obs, dropout_key), action_key)
+        values = self.values(learner.critics.evaluate(jnp.concatenate([obs, action], axis=1)))
+        q = jnp.mean(values, axis=0) if self.critic.mean_for_policy else self.lowest(values, learner.terminates)
+        loss = jnp.mean(learner.temperature * log_prob - q)
+        return loss, {"policy_loss": loss, "entropy": -jnp.mean(log_prob)}
+
+    def temperature_loss(
+        self, log_temperature: Array, log_prob: Float32[Array, "batch"], action_dim: int
+    ) -> tuple[Array, Array]:
+        """temperature * (entropy - its target) (Haarnoja et al. 2018, equation 18)."""
+        target = self.entropy.target if self.entropy.target is not None else self.entropy.per_dimension * action_dim
+        loss = jnp.exp(log_temperature) * (jnp.mean(-log_prob) - target)
+        return loss, loss
