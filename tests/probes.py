@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -11,8 +12,8 @@ from foreplan.core.types import Spec, Step
 Transition = tuple[np.ndarray, float, bool, bool, np.ndarray]  # obs, reward, terminated, truncated, next obs
 
 
-def remember(replay: Replay, transitions: Iterable[Transition], action: np.ndarray, episode: int = 0) -> Replay:
-    """Insert one transition an environment."""
+def remember(replay: Replay, transitions: Iterable[Transition], action: np.ndarray, episode: Any = 0) -> Replay:
+    """Insert one transition an environment; `episode` is the number of each one's episode."""
     obs, reward, terminated, truncated, after = zip(*transitions, strict=True)
     return insert(
         replay,
@@ -78,7 +79,7 @@ def counter(capacity: int, num_envs: int, steps: int, ends: np.ndarray) -> tuple
             obs, after = np.array([e, episode[e], number[e]]), np.array([e, episode[e], number[e] + 1])
             transitions.append((obs, float(number[e]), ends[t, e] == 1, ends[t, e] == 2, after))
             seen[e].append(int(number[e]))
-        replay = remember(replay, transitions, number[:, None] / 1000)
+        replay = remember(replay, transitions, number[:, None] / 1000, episode * num_envs + np.arange(num_envs))
         ended = ends[t] > 0
         number, episode = number + np.where(ended, 10, 1), episode + ended
     kept = replay.capacity

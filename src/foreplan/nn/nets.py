@@ -124,6 +124,27 @@ class MLP(eqx.Module):
         return self.last(x)
 
 
+class Perceptron(eqx.Module):
+    """Linear layers with an activation between them, and nothing else: the network of PETS, MBPO and SAC. Weights are
+    truncated normal with standard deviation 1 / (2 sqrt(inputs))."""
+
+    layers: tuple[Linear, ...]
+    activation: str = eqx.field(static=True)
+
+    def __init__(
+        self, inputs: int, widths: Sequence[int], outputs: int, key: PRNGKeyArray, activation: str = "silu"
+    ) -> None:
+        sizes = [inputs, *widths, outputs]
+        keys = jax.random.split(key, len(sizes) - 1)
+        self.layers = tuple(Linear(i, o, k, std=0.5 / i**0.5) for i, o, k in zip(sizes, sizes[1:], keys, strict=False))
+        self.activation = activation
+
+    def __call__(self, x: Float32[Array, "in"]) -> Float32[Array, "out"]:
+        for layer in self.layers[:-1]:
+            x = ACTIVATIONS[self.activation](layer(x))
+        return self.layers[-1](x)
+
+
 class Ensemble(eqx.Module):
     """Networks of one shape, their weights stacked on a leading axis of heads."""
 
