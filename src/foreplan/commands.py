@@ -17,7 +17,7 @@ import tyro
 
 from foreplan import presets
 from foreplan.core.errors import UsageError, unknown
-from foreplan.run.settings import Settings
+from foreplan.run.settings import Planning, Settings
 
 Result = dict[str, Any]
 Directory = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR")]
@@ -109,49 +109,69 @@ class Eval:
 
 @dataclass
 class Plan:
-    """Plan in the true environment, rolled back after every look ahead; nothing is learned.
+    """Look ahead in the true environment, or in a model that was learned, and act in the true one.
 
-    `foreplan plan ENV --planner NAME --help` lists the options of another planner than icem.
+    `foreplan plan ENV --planner NAME --help` lists the options of that planner.
     """
 
-    env: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="ENV")]
-    planner: str = "icem"
-    episodes: int = 1
-    seed: int = 0
-    action_repeat: int | None = None  # environment steps a decision; None: the environment's default
+    settings: Annotated[Planning, tyro.conf.OmitArgPrefixes]
+    planner: str | None = None  # by name; None: what is known to be good for the task, or the run's own
+    out: Path | None = None  # a directory for what was planned; None: runs/plan-PLANNER-ENV-sSEED
     json: Json = False
-    options: ClassVar[Any] = None  # a field where the planner is known
+    options: ClassVar[Any] = None  # of the planner: a field where it is known
+    chosen: ClassVar[tuple[str, int | None]]  # the planner's name, and the action repeat that goes with it
 
     @staticmethod
     def with_options(argv: Sequence[str]) -> "type[Plan]":
-        """The options of `plan` with those of the planner that the command line names."""
-        named = [value for word, value in itertools.pairwise(argv) if word == "--planner"]
-        made = presets.planner(named[-1] if named else "icem")()
+        """The options of `plan` with those of the planner that the command line asks for."""
+        name, made, repeat = choose(argv)
         fields = [("options", type(made), dataclasses.field(default=made))]
-        return dataclasses.make_dataclass("Plan", fields, bases=(Plan,), namespace={"__doc__": Plan.__doc__})
+        namespace = {"__doc__": Plan.__doc__, "chosen": (name, repeat)}
+        return dataclasses.make_dataclass("Plan", fields, bases=(Plan,), namespace=namespace)
 
     def __call__(self) -> Result:
-        from foreplan.envs import gl, names
+        from foreplan.envs import gl
 
         gl.configure()  # before MuJoCo is imported
+        from foreplan.insight import planned
         from foreplan.run.cache import use_compilation_cache
-        from foreplan.run.planning import plan_episodes
-        from foreplan.run.settings import at_least, refuse_non_finite
+        from foreplan.run.planning import plan_episodes, rollouts
+        from foreplan.run.progress import Pulse
 
-        at_least("episodes", self.episodes, 1)
-        at_least("seed", self.seed, 0)
-        names.validate(self.env)
-        refuse_non_finite(self.options, "options")
+        (name, repeat), settings = self.chosen, self.settings
+        if settings.action_repeat is None and settings.model == "sim":
+            settings = dataclasses.replace(settings, action_repeat=repeat)
+        place = f"plan-{name}-{settings.env}-s{settings.seed}".replace("/", "-").replace(":", "-")
+        out = self.out or Path("runs") / place
         use_compilation_cache()
-        print(f"planning with {self.planner}; the first decisions wait for compilation ...", flush=True)
+        print(f"planning with {name}; the first decision waits for compilation ...", flush=True)
+        with Pulse() as pulse:
+            result = plan_episodes(settings, self.options, out, pulse.tell, print)
+        print(f"mean return {result.mean:.2f} over {settings.episodes} episodes, {result.seconds:.0f} s")
+        path = planned.report(out, name)
+        print(f"report: {path}")
+        return result.record() | {
+            "planner": name,
+            "model": settings.model,
+            "rollouts": rollouts(self.options, result),
+            "out": str(out),
+            "report": str(path),
+        }
 
-        def each(episode: int, value: float, decisions: int) -> None:
-            if decisions % 100 == 0:
-                print(f"episode {episode}: return {value:.1f} after {decisions} decisions", flush=True)
 
-        result = plan_episodes(self.env, self.options, self.episodes, self.seed, self.action_repeat, each)
-        print(f"mean return {result.mean:.2f} over {self.episodes} episodes, {result.seconds:.0f} s")
-        return result.record() | {"planner": self.planner}
+def choose(argv: Sequence[str]) -> tuple[str, Any, int | None]:
+    """(name, planner, action repeat) that the command line asks for: by name, or those of the run whose model is
+    planned in, or those that are known to be good for the task."""
+    said = {word: value for word, value in itertools.pairwise(argv) if word in ("--planner", "--model")}
+    if "--planner" in said:
+        return said["--planner"], presets.planner(said["--planner"]), None
+    if said.get("--model", "sim") != "sim":
+        from foreplan.run.settings import read_config
+
+        own = getattr(read_config(Path(said["--model"]))[0], "planner", None)
+        if own is not None:
+            return type(own).__name__.lower(), own, None
+    return presets.tuned(argv)
 
 
 @dataclass

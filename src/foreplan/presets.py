@@ -1,6 +1,8 @@
-"""The agents by name, and their sizes. An agent's module is imported when it is asked for, not before."""
+"""The agents by name, and their sizes; the planners by name. Each module is imported when it is asked for, not
+before."""
 
 import importlib
+from collections.abc import Iterable
 from typing import Any
 
 from foreplan.core.errors import unknown
@@ -13,20 +15,31 @@ AGENTS = {  # each names a dict[size, agent], the default size first
     "sac": "foreplan.agents.sac_presets:SAC_SIZES",
     "tdmpc2": "foreplan.agents.tdmpc:SIZES",
 }
-PLANNERS = {
-    "cem": "foreplan.planners.cem:CEM",
-    "discrete": "foreplan.planners.discrete:Discrete",
-    "icem": "foreplan.planners.icem:ICEM",
-    "mppi": "foreplan.planners.mppi:MPPI",
-    "random-shooting": "foreplan.planners.random_shooting:RandomShooting",
-}
+PLANNERS = (
+    "cem",
+    "discrete",
+    "gradient",
+    "icem",
+    "icem-spline",
+    "ilqr",
+    "mppi",
+    "predictive-sampling",
+    "random-shooting",
+)
 
 
 def planner(name: str) -> Any:
-    """The class of the planner called `name`. Raises UsageError with the nearest name where there is none."""
+    """The planner called `name`. Raises UsageError with the nearest name where there is none."""
     if name not in PLANNERS:
         raise unknown("planner", name, PLANNERS)
-    return _imported(PLANNERS[name])
+    return _imported("foreplan.planners.named:PLANNERS")[name]
+
+
+def tuned(words: Iterable[str]) -> tuple[str, Any, int | None]:
+    """(name, planner, action repeat) that has proved good for the environment that is among `words`, else for most."""
+    tasks = _imported("foreplan.planners.named:TASKS")
+    known = next((word for word in words if word in tasks), None)
+    return ("icem", planner("icem"), None) if known is None else tasks[known]
 
 
 def sizes(name: str) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def golden() -> dict[str, np.ndarray]:
 def test_networks_agree(file: str, golden: dict[str, np.ndarray], tmp_path: Path) -> None:
     saved = Saved.open(import_tdmpc2(HERE / file, ENV, tmp_path / "run"))
     env = saved._env(num_envs=1)
-    it, batch = saved._learner(env), window(golden)
+    it, batch = saved.learner(env), window(golden)
     action = batch.action[:, 0]
     z = jax.vmap(it.world.encode)(batch.obs[:, 0])
     policy = jax.vmap(lambda z: SquashedGaussian.of(it.policy(z)))(z)

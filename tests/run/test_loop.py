@@ -169,7 +169,7 @@ def test_evaluation_is_deterministic_and_on_seeds_of_its_own(short) -> None:
 
 def test_an_evaluation_that_is_interrupted_gives_nothing(short) -> None:
     saved, env = Saved.open(short), make("toys:walk")
-    assert evaluate(saved.agent, saved._learner(env), env, interrupted=lambda: True) is None
+    assert evaluate(saved.agent, saved.learner(env), env, interrupted=lambda: True) is None
 
 
 def test_a_directory_that_exists_is_refused(short) -> None:

@@ -17,19 +17,24 @@ from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float32, Int32, PRNGKeyArray
 
 from foreplan.core.errors import UsageError
 from foreplan.core.learning import where_first
 from foreplan.core.model import Model, Repeated
 from foreplan.core.types import Learner, LooksAhead, Memory, Metrics, Spec, TimeStep, VectorEnv
+from foreplan.envs.jax_native import JaxEnv
 from foreplan.envs.jax_vector import JaxVectorEnv
 from foreplan.envs.vector import HostVectorEnv
+from foreplan.planners.risk import Members
 from foreplan.planners.sampling import plan, plan_on_host
 from foreplan.sims import names as sims
 from foreplan.sims.rollout import scorer
 
 Planned = tuple[Memory, Int32[Array, "env"]]  # memories, leaves [env, ...], and how many candidates were invalid
+
+Foretold = dict[str, Any]  # "reward" [horizon], "obs" [horizon, obs] where that is known; NaN beyond the episode's end
 
 
 @runtime_checkable
@@ -38,6 +43,9 @@ class View(Protocol):
 
     def learner(self, spec: Spec, key: PRNGKeyArray) -> Learner: ...
     def plan(self, planner: Any, learner: Learner, timestep: TimeStep, memories: Memory, keys: Array) -> Planned: ...
+    def foretell(
+        self, learner: Learner, timestep: TimeStep, actions: Float32[Array, "horizon action"], key: PRNGKeyArray
+    ) -> Foretold: ...  # of the first environment
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,20 @@ class InSimulator:
         found, invalid = zip(*done, strict=True)
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *found), jnp.array(invalid, jnp.int32)
 
+    def foretell(
+        self, learner: Learner, timestep: TimeStep, actions: Float32[Array, "horizon action"], key: PRNGKeyArray
+    ) -> Foretold:
+        """Step by step in the simulator's own copy of the environment."""
+        env = self.simulator.env
+        reward = np.full(len(actions), np.nan)
+        obs = np.full((len(actions), *env.spec.obs_shape), np.nan)
+        env.restore(self.plant.snapshots()[0])
+        for t, action in enumerate(np.asarray(actions)):
+            obs[t], reward[t], terminated, truncated = env.step(action)
+            if terminated or truncated:
+                break
+        return {"reward": reward, "obs": obs}
+
 
 @dataclass(frozen=True)
 class InPlant:
@@ -75,6 +97,12 @@ class InPlant:
 
     def plan(self, planner: Any, learner: Learner, timestep: TimeStep, memories: Memory, keys: Array) -> Planned:
         return _plan_each(planner, self.model, self.plant.states, memories, keys)
+
+    def foretell(
+        self, learner: Learner, timestep: TimeStep, actions: Float32[Array, "horizon action"], key: PRNGKeyArray
+    ) -> Foretold:
+        state = jax.tree.map(lambda leaf: leaf[0], self.plant.states)
+        return _unrolled(self.model, self.plant.model, state, actions, key)
 
 
 @dataclass(frozen=True)
@@ -94,6 +122,15 @@ class InAgent:
             return plan(planner, model, state, memory, plan_key)
 
         return jax.vmap(plan_one)(jnp.asarray(timestep.obs), memories, keys)
+
+    @partial(jax.jit, static_argnums=0)
+    def foretell(
+        self, learner: Learner, timestep: TimeStep, actions: Float32[Array, "horizon action"], key: PRNGKeyArray
+    ) -> Foretold:
+        """In an ensemble, by its first member."""
+        model, state = self.agent.look_ahead(learner, jnp.asarray(timestep.obs[0]), key)
+        first = model.first() if isinstance(model, Members) else model
+        return _unroll(first, getattr(first, "observe", None), state, actions, key)
 
 
 @dataclass(frozen=True)
@@ -141,6 +178,13 @@ class MPC:
         actions, memory = _act(self.planner, explore, memory, act_keys)
         return actions, memory, {"invalid_plans": jnp.sum(invalid)}
 
+    def foretell(
+        self, learner: Learner, timestep: TimeStep, memory: Memory, key: PRNGKeyArray
+    ) -> tuple[Float32[Array, "horizon action"], Foretold]:
+        """The plan of the first environment that `memory` holds, and what is to come of it."""
+        planned = jax.vmap(self.planner.planned)(memory)[0]
+        return planned, self.view.foretell(learner, timestep, planned, key)
+
     def learn(self, learner: Learner, replay: Any, key: PRNGKeyArray, num_updates: int) -> tuple[Learner, Metrics]:
         return learner, {}
 
@@ -168,3 +212,18 @@ def _act(planner: Any, explore: bool, memories: Memory, keys: Array) -> tuple[Fl
     actions = jax.vmap(lambda memory, key: planner.act(memory, explore, key))(memories, keys)
     executed = getattr(planner, "executed", None)
     return actions, memories if executed is None else jax.vmap(executed)(memories, actions)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _unrolled(model: Model, env: JaxEnv, state: Any, actions: Array, key: PRNGKeyArray) -> Foretold:
+    return _unroll(model, env.observe, state, actions, key)
+
+
+def _unroll(model: Model, observe: Any, state: Any, actions: Array, key: PRNGKeyArray) -> Foretold:
+    """Rewards, and what is observed where `observe` says it of a state."""
+
+    def forward(state: Any, action: Array) -> tuple[Any, Foretold]:
+        state, reward, _ = model.step(state, action, key)
+        return state, {"reward": reward} | ({} if observe is None else {"obs": observe(state)})
+
+    return jax.lax.scan(forward, state, actions)[1]

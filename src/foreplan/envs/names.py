@@ -158,19 +158,21 @@ def jax_env(name: str) -> Any:
     return getattr(jax_native, JAX[name])()
 
 
-def factory(name: str) -> Any:
-    """The callable that `package.module:factory` names; modules are also looked for in the working directory."""
+def factory(name: str, kind: str = "environment") -> Any:
+    """The callable that `package.module:factory` names; modules are also looked for in the working directory. Raises
+    `UsageError`, which says what `kind` of thing was wanted."""
     module_name, _, attribute = name.partition(":")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
-        raise UsageError(f"environment {name!r}: module {module_name!r} cannot be imported: {error}") from error
+        raise UsageError(f"{kind} {name!r}: module {module_name!r} cannot be imported: {error}") from error
     found = getattr(module, attribute, None)
     if not callable(found):
         callables = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        raise unknown("factory", attribute, callables, hint=f"a callable of module {module_name!r} is needed")
+        kind = "factory" if kind == "environment" else kind
+        raise unknown(kind, attribute, callables, hint=f"a callable of module {module_name!r} is needed")
     return found
 
 

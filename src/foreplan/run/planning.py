@@ -1,82 +1,176 @@
-"""Model predictive control without learning: in every state plan in a simulator of the environment, and do the first
-action only.
+"""Model predictive control without learning, episode by episode: in every state plan ahead, do the first action only.
 
-The plant and the planner's simulator are two objects; only the plant's snapshot passes from one to the other.
+The model is the environment itself, rolled back, or what a run has learned; the actions are always done in the real
+environment. What was planned is kept beside what came.
 """
 
+import dataclasses
+import json
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
+from foreplan.agents.mpc import MPC, InAgent
+from foreplan.core.errors import RenderUnavailable, UsageError
+from foreplan.core.types import Learner, LooksAhead, VectorEnv
 from foreplan.envs import names as envs
-from foreplan.planners.sampling import plan, plan_on_host
-from foreplan.run.evaluate import Evaluation
+from foreplan.run.evaluate import MAX_DECISIONS, Evaluation
 from foreplan.run.randomness import Keys
-from foreplan.run.settings import MAX_SEED, check_actions
-from foreplan.sims import names as sims
-from foreplan.sims.rollout import scorer
+from foreplan.run.saved import Saved, write_video
+from foreplan.run.settings import MAX_SEED, Planning, check_actions, encode, hardware, refuse_non_finite, versions
+from foreplan.run.state import put
+from foreplan.sims.mujoco import Task
 
-Turn = tuple[float, bool]  # reward, whether the episode has ended
+LOOK = 25  # decisions between two plans that are kept to be drawn
+Hear = Callable[[int, float, int, int | None], None]  # (episode, return so far, decisions so far, its length if known)
+
+
+@dataclass
+class Episode:
+    """What was done, and of every LOOK-th decision what was planned and foretold: written as one npz file.
+
+    obs [decision, obs], action [decision, action], reward [decision]; planned_at [plan], planned_action
+    [plan, horizon, action], foretold_reward [plan, horizon], and foretold_obs [plan, horizon, obs] where the model says
+    what will be observed. What lies beyond the episode's end is NaN.
+    """
+
+    kept: dict[str, list[Any]] = field(default_factory=dict)
+    frames: list[np.ndarray] = field(default_factory=list)
+    why: str = ""  # there are no frames
+
+    def keep(self, **items: Any) -> None:
+        for name, item in items.items():
+            self.kept.setdefault(name, []).append(item)
+
+    def picture(self, plant: VectorEnv) -> None:
+        if not self.why:
+            try:
+                self.frames.append(plant.render(0))
+            except RenderUnavailable as error:
+                self.frames, self.why = [], str(error)
 
 
 def plan_episodes(
-    env: str,
+    settings: Planning,
     planner: Any,
-    episodes: int,
-    seed: int = 0,
-    action_repeat: int | None = None,
-    each: Callable[[int, float, int], None] = lambda episode, value, decisions: None,
+    out: Path | None = None,
+    hear: Hear = lambda episode, value, decisions, length: None,
+    say: Callable[[str], None] = print,
 ) -> Evaluation:
-    """Episodes in which `planner` looks ahead in the true environment. `each` hears of (episode, return so far,
-    decisions so far) after every decision. Raises `UsageError` for an environment that cannot be rolled back."""
+    """Episodes in which `planner` looks ahead. Written into the directory `out`, where one is given, as config.json,
+    result.json, episodes/episode-<n>.npz and videos/episode-0.mp4. Raises `UsageError` for what cannot be planned."""
+    envs.validate(settings.env)
+    refuse_non_finite(planner, "options")
+    saved = None if settings.model == "sim" else open_model(settings)
+    repeat = settings.action_repeat if saved is None else saved.settings.action_repeat
+    plant = envs.make(settings.env, action_repeat=repeat, render=settings.video)
     begin, returns, lengths = time.perf_counter(), [], []
-    spec = envs.make(env, action_repeat=action_repeat).spec
-    check_actions(planner, env, spec)
-    for episode in range(episodes):
-        episode_seed = MAX_SEED + 1 + seed + episode  # as in evaluation: seeds that training never sees
-        turns = _in_model(env, planner, episode_seed) if env in envs.JAX else None
-        rewards = []
-        for reward, _ in turns or _in_simulator(env, planner, episode_seed, action_repeat):
-            rewards.append(reward)
-            each(episode, sum(rewards), len(rewards))
-        returns.append(float(sum(rewards)))
-        lengths.append(len(rewards))
-    return Evaluation(seed, returns, lengths, sum(lengths) * spec.action_repeat, time.perf_counter() - begin)
+    try:
+        check_actions(planner, settings.env, plant.spec)
+        agent, learner = in_simulator(settings, planner, plant, say) if saved is None else in_run(saved, planner, plant)
+        for number in range(settings.episodes):
+            film = settings.video and number == 0
+            episode = play(agent, learner, plant, settings.seed + number, film, lambda *news, n=number: hear(n, *news))
+            returns.append(float(np.sum(episode.kept["reward"])))
+            lengths.append(len(episode.kept["reward"]))
+            if out is not None:
+                write(out, number, episode, say)
+    finally:
+        plant.close()
+    steps = sum(lengths) * plant.spec.action_repeat
+    result = Evaluation(settings.seed, returns, lengths, steps, time.perf_counter() - begin)
+    if out is not None:
+        write_result(out, settings, planner, plant, result)
+    return result
 
 
-def _in_simulator(name: str, planner: Any, seed: int, action_repeat: int | None) -> Iterator[Turn]:
-    plant, simulator, keys = envs.build(name, action_repeat), sims.make(name, action_repeat), Keys(seed % MAX_SEED)
-    act = jax.jit(partial(planner.act, explore=False))
-    memory, ended, turn = planner.init(plant.spec.action_dim), False, 0
-    plant.reset(seed)
-    while not ended:
-        key = keys("act", turn)
-        memory, _ = plan_on_host(planner, scorer(simulator, plant.snapshot()), memory, key)
-        _, reward, terminated, truncated = plant.step(np.asarray(act(memory, key=key)))
-        ended, turn = terminated or truncated, turn + 1
-        yield float(reward), ended
-    plant.close()
+def in_simulator(settings: Planning, planner: Any, plant: VectorEnv, say: Callable[[str], None]) -> tuple[MPC, Learner]:
+    options: dict[str, Any] = {"inexact": True} if settings.inexact else {}
+    if settings.reward is not None:
+        functions = {"reward": settings.reward, "terminated": settings.terminated}
+        options["task"] = Task(**{kind: envs.factory(name, kind) for kind, name in functions.items() if name})
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always", UserWarning)
+        agent = MPC.of(plant, planner, **options)
+    for warning in warned:
+        say(str(warning.message))
+    return agent, ()
 
 
-def _in_model(name: str, planner: Any, seed: int) -> Iterator[Turn]:
-    """A JAX-native environment is itself the model: planning and stepping are one compiled program."""
-    model, keys = envs.jax_env(name), Keys(seed % MAX_SEED)
+def open_model(settings: Planning) -> Saved:
+    """The run whose model is planned in. Raises `UsageError` where it is of another environment or has no model."""
+    saved = Saved.open(Path(settings.model))
+    if saved.settings.env != settings.env:
+        raise UsageError(f"the model in {settings.model} is of {saved.settings.env}, not of {settings.env}")
+    if settings.action_repeat not in (None, saved.settings.action_repeat):
+        learned = saved.settings.action_repeat or "the default"
+        raise UsageError(f"the model in {settings.model} has learned with action repeat {learned}")
+    if settings.reward is not None or settings.inexact:
+        raise UsageError("reward, terminated and inexact belong to a simulator: a learned model has its own")
+    if not isinstance(saved.agent, LooksAhead):
+        raise UsageError(f"{settings.model}: {type(saved.agent).__name__} has learned no model that can be planned in")
+    return saved
 
-    @jax.jit
-    def turn(state: Any, memory: Any, key: jax.Array) -> tuple[Any, Any, jax.Array, jax.Array]:
-        plan_key, act_key, step_key = jax.random.split(key, 3)
-        memory, _ = plan(planner, model, state, memory, plan_key)
-        state, reward, discount = model.step(state, planner.act(memory, False, act_key), step_key)
-        return state, memory, reward, discount
 
-    state, memory = model.reset(keys("reset", 0)), planner.init(model.action_dim)
-    for t in range(1, model.episode_length + 1):
-        state, memory, reward, discount = turn(state, memory, keys("act", t))
-        ended = t == model.episode_length or float(discount) == 0.0
-        yield float(reward), ended
-        if ended:
-            return
+def in_run(saved: Saved, planner: Any, plant: VectorEnv) -> tuple[MPC, Learner]:
+    assert isinstance(saved.agent, LooksAhead)
+    return MPC(planner, InAgent(saved.agent)), saved.learner(plant)
+
+
+def play(agent: MPC, learner: Learner, plant: VectorEnv, seed: int, film: bool, hear: Callable[..., None]) -> Episode:
+    """One episode on a seed that training never sees."""
+    episode, keys, memory = Episode(), Keys(seed), agent.memory(plant.spec)
+    timestep, total = plant.reset(MAX_SEED + 1 + seed), 0.0
+    for turn in range(MAX_DECISIONS):
+        key = keys("evaluate", turn)
+        actions, memory, _ = agent.act(learner, put(timestep), memory, key, False)
+        if turn % LOOK == 0:
+            planned, foretold = agent.foretell(learner, timestep, memory, key)
+            names = {f"foretold_{name}": array for name, array in foretold.items()}
+            episode.keep(planned_at=turn, planned_action=planned, **names)
+        if film:
+            episode.picture(plant)
+        plant.send(np.asarray(actions))
+        after = plant.recv()
+        episode.keep(obs=timestep.obs[0], action=np.asarray(actions[0]), reward=np.asarray(after.reward[0]))
+        total += float(after.reward[0])
+        hear(total, turn + 1, plant.spec.episode_length)
+        if after.terminated[0] or after.truncated[0]:
+            break
+        timestep = after
+    return episode
+
+
+def rollouts(planner: Any, result: Evaluation) -> int | None:
+    """Candidates that were rolled out in all; None where a planner does not go by candidates."""
+    populations = getattr(planner, "populations", None)
+    return None if populations is None else sum(populations) * sum(result.lengths)
+
+
+def write(out: Path, number: int, episode: Episode, say: Callable[[str], None]) -> None:
+    (out / "episodes").mkdir(parents=True, exist_ok=True)
+    arrays: dict[str, Any] = {name: np.stack(items) for name, items in episode.kept.items()}
+    np.savez_compressed(out / "episodes" / f"episode-{number}.npz", **arrays)
+    if episode.frames:
+        (out / "videos").mkdir(exist_ok=True)
+        write_video(out / "videos" / f"episode-{number}.mp4", episode.frames)
+    elif episode.why:
+        say(f"no video: {episode.why}")
+
+
+def write_result(out: Path, settings: Planning, planner: Any, plant: VectorEnv, result: Evaluation) -> None:
+    layout = getattr(plant, "layout", None) or getattr(envs.hosts(plant)[0], "layout", None)
+    config = {
+        "planner": encode(planner),
+        "run": dataclasses.asdict(settings) | {"action_repeat": plant.spec.action_repeat},
+        "obs": [] if layout is None else [layout.field(i) for i in range(layout.size)],
+        "versions": versions(),
+        "hardware": hardware(),
+    }
+    for name, document in (("config.json", config), ("result.json", result.record())):
+        (out / name).write_text(json.dumps(document, indent=2) + "\n")

@@ -59,7 +59,7 @@ class Saved:
         at_least("seed", seed, 0)
         env = self._env(num_envs=episodes)
         try:
-            result = evaluate(self.agent, self._learner(env), env, seed)
+            result = evaluate(self.agent, self.learner(env), env, seed)
         finally:
             env.close()
         assert result is not None  # nobody interrupts it
@@ -72,7 +72,7 @@ class Saved:
         arrays, video = (folder / f"step-{self.env_steps:09d}.{kind}" for kind in ("npz", "mp4"))
         env = self._env(num_envs=1, render=True)
         try:
-            learner = self._learner(env)
+            learner = self.learner(env)
             episode, frames, why = _record(self.agent, learner, env, seed)
         finally:
             env.close()
@@ -86,7 +86,7 @@ class Saved:
     def _env(self, **options: Any) -> VectorEnv:
         return self.make_env(self.settings.env, action_repeat=self.settings.action_repeat, **options)
 
-    def _learner(self, env: VectorEnv) -> Learner:
+    def learner(self, env: VectorEnv) -> Learner:
         return checkpoint.unflatten(learner_like(self.agent, env.spec), self.parts["learner"])
 
 

@@ -49,6 +49,29 @@ class Settings:
             raise UsageError(f"seed is {self.seed}; accepted: whole numbers from 0 to {MAX_SEED}")
 
 
+@dataclass(frozen=True)
+class Planning:
+    """What to plan, and in which model."""
+
+    env: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="ENV")]  # see `foreplan envs`
+    model: str = "sim"  # what is planned in: "sim", the environment itself, or the directory of a run that has learned
+    episodes: int = 1
+    seed: int = 0
+    action_repeat: int | None = None  # environment steps a decision; None: the task's, or the environment's default
+    reward: str | None = None  # module:function of (before, action, after) to plan for, instead of the task's own
+    terminated: str | None = None  # module:function of the same, where episodes end
+    inexact: bool = False  # also plan in a simulator that cannot be restored exactly
+    video: bool = False  # film the first episode
+
+    def __post_init__(self) -> None:
+        at_least("episodes", self.episodes, 1)
+        at_least("seed", self.seed, 0)
+        if self.action_repeat is not None:
+            at_least("action_repeat", self.action_repeat, 1)
+        if self.terminated is not None and self.reward is None:
+            raise UsageError("terminated is given without reward; both make one task")
+
+
 def at_least(name: str, value: int, least: int) -> None:
     if value < least:
         raise UsageError(f"{name.replace('_', '-')} is {value}; accepted: whole numbers from {least} up")

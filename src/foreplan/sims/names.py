@@ -46,7 +46,9 @@ def make(
     env.reset(0)
     if env.exactness != "bitwise" and not inexact:
         env.close()
-        raise UsageError(f"{name} cannot be rolled back exactly, only by {env.exactness!r}; inexact=True allows it")
+        raise UsageError(
+            f"{name} cannot be rolled back exactly, only by {env.exactness!r}; --inexact (inexact=True) allows it"
+        )
     found = mechanism(env)
     if isinstance(env, AdaptedEnv) and found is not None and (task := task or own_task(name, env)):
         return MujocoSimulator(env, found, task, threads, vary)
