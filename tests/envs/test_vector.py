@@ -209,6 +209,8 @@ def test_a_worker_that_dies_is_reported() -> None:
     env.send(np.zeros((2, 2), np.float32))
     with pytest.raises(EnvError, match="the worker process ended with exit code 7"):
         env.recv()
+    with pytest.raises(EnvError, match="exit code 7"):  # and again by whoever asks it for anything
+        env.snapshot()
     env.close()
 
 

@@ -33,21 +33,7 @@ from foreplan.nn.nets import MLP, Ensemble
 from foreplan.nn.stats import RunningScale
 from foreplan.planners.mppi import MPPI, MPPIMemory
 from foreplan.planners.sampling import plan
-from foreplan.worlds.latent import Imagination, LatentWorld, q_values
-
-
-@dataclass(frozen=True)
-class Network:
-    latent: int = 512
-    width: int = 512
-    encoder_width: int = 256
-    encoder_layers: int = 2  # the last one, into the latent, included
-    layers: int = 2  # hidden ones of dynamics, reward, policy and Q
-    heads: int = 5
-    dropout: float = 0.01
-    activation: str = "mish"
-    group: int = 8  # of SimNorm
-    normalise_latent: bool = True  # LayerNorm before SimNorm
+from foreplan.worlds.latent import Imagination, LatentWorld, Network, q_values
 
 
 @dataclass(frozen=True)
@@ -88,6 +74,7 @@ class TDMPC2:
     optimiser: Optimiser = field(default_factory=Optimiser)
     batch_size: int = 256
     target_rate: float = 0.01
+    pessimistic: bool = False  # search by the minimum of the heads, not their mean
     discount: float | None = None  # None: from the episode's length
     utd: float = 1.0  # gradient updates a decision
     min_seed_steps: int = (
@@ -96,27 +83,9 @@ class TDMPC2:
 
     # ------------------------------------------------------------------ what is learned
     def init(self, spec: Spec, key: PRNGKeyArray) -> Learner:
-        (obs_dim,), net = spec.obs_shape, self.network
-        keys = jax.random.split(key, 6)
-        widths = [net.width] * net.layers
-        mlp = partial(MLP, activation=net.activation)
-
-        def critic(key: PRNGKeyArray) -> MLP:
-            return mlp(
-                net.latent + spec.action_dim, widths, self.two_hot.bins, key, dropout=net.dropout, zero_last=True
-            )
-
-        latent = partial(mlp, normalise_last=net.normalise_latent)
-        world = LatentWorld(
-            encoder=latent(obs_dim, [net.encoder_width] * (net.encoder_layers - 1), net.latent, keys[0]),
-            dynamics=latent(net.latent + spec.action_dim, widths, net.latent, keys[1]),
-            reward=mlp(net.latent + spec.action_dim, widths, self.two_hot.bins, keys[2], zero_last=True),
-            continuation=mlp(net.latent, widths, 1, keys[3]) if spec.terminates else None,
-            critics=Ensemble(critic, net.heads, keys[4]),
-            two_hot=self.two_hot,
-            group=net.group,
-        )
-        policy = mlp(net.latent, widths, 2 * spec.action_dim, keys[5])
+        world_key, policy_key = jax.random.split(key)
+        world = LatentWorld.create(spec, self.network, self.two_hot, world_key)
+        policy = self.network.mlp(self.network.latent, 2 * spec.action_dim, policy_key)
         return Learner(
             world=world,
             policy=policy,
@@ -176,7 +145,7 @@ class TDMPC2:
     def imagination(self, learner: Learner, key: PRNGKeyArray) -> Imagination:
         """The latent world as a model to plan in, with two critics of those that there are."""
         critics = learner.world.critics.choose(2, key)
-        return Imagination(learner.world, learner.policy, critics, learner.discount)
+        return Imagination(learner.world, learner.policy, critics, learner.discount, self.pessimistic)
 
     def look_ahead(
         self, learner: Learner, obs: Float32[Array, "obs"], key: PRNGKeyArray

@@ -9,10 +9,11 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from foreplan.agents.tdmpc import TDMPC2, Network
+from foreplan.agents.tdmpc import TDMPC2
 from foreplan.core.errors import UsageError
 from foreplan.core.maths import TwoHot
 from foreplan.planners.mppi import MPPI
+from foreplan.worlds.latent import Network
 
 Arrays = Mapping[str, np.ndarray]
 LAYER = ("weight", "bias", "ln.weight", "ln.bias")

@@ -59,12 +59,13 @@ class Remote:
         theirs.close()
 
     def submit(self, method: str, *args: Any) -> None:
-        self._pipe.send((method, args))
+        with contextlib.suppress(BrokenPipeError):  # a worker that has ended is reported by `result`
+            self._pipe.send((method, args))
 
     def result(self) -> Any:
         try:
             ok, value = self._pipe.recv()
-        except (EOFError, ConnectionResetError):
+        except (EOFError, ConnectionResetError, BrokenPipeError):
             self._process.join(1.0)
             detail = f"the worker process ended with exit code {self._process.exitcode}"
             raise EnvError(self._name, self._first, 0, "worker", detail) from None
