@@ -17,6 +17,7 @@ import tyro
 
 from foreplan import presets
 from foreplan.core.errors import UsageError, unknown
+from foreplan.label.command import Label
 from foreplan.run.settings import Planning, Settings
 
 Result = dict[str, Any]
@@ -298,6 +299,7 @@ COMMANDS: dict[str, Any] = {
     "plan": Plan,
     "import": Import,
     "report": Report,
+    "label": Label,
     "envs": Envs,
     "check": Check,
 }

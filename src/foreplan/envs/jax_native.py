@@ -69,7 +69,8 @@ class Pendulum(JaxEnv):
 
     def lines(self, state: Any) -> list[Line]:
         angle = float(state[0])
-        return [((0.0, 0.0), (1.5 * np.sin(-angle), 1.5 * np.cos(angle)), 0.12, ORANGE)]
+        rod: Line = ((0.0, 0.0), (1.5 * np.sin(-angle), 1.5 * np.cos(angle)), 0.12, ORANGE)
+        return [rod, ((0.0, -0.001), (0.0, 0.001), 0.05, GREY)]
 
 
 class CartpoleSwingup(JaxEnv):
