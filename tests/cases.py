@@ -5,12 +5,17 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from foreplan.agents.bc import BC
+from foreplan.agents.dagger import DAgger
+from foreplan.agents.experts import CallableExpert
 from foreplan.agents.sac import SAC, Critic, Data
 from foreplan.agents.sac import Optimiser as Rates
 from foreplan.agents.tdmpc import TDMPC2, Network, Optimiser
+from foreplan.core.fitting import Fitting
 from foreplan.core.maths import TwoHot
-from foreplan.core.types import TimeStep
+from foreplan.core.types import Spec, TimeStep
 from foreplan.nn.network import Architecture
 from foreplan.planners.cem import CEM
 from foreplan.planners.icem import ICEM
@@ -44,13 +49,20 @@ FRUGAL_SAC = replace(
 CROSSQ_SAC = replace(PLAIN_SAC, policy=BATCH_NORM, critic=Critic(BATCH_NORM, target_rate=0.0))
 DROQ_SAC = replace(PLAIN_SAC, critic=Critic(replace(SMALL, kind="layer-norm", dropout=0.1), mean_for_policy=True))
 
+CLONE = BC(widths=(32,), members=2, fitting=Fitting(batch_size=64, max_epochs=30))
+EXPERT = CallableExpert("callable:minus", lambda obs: np.tanh(-obs[:2]), Spec(obs_shape=(5,), action_dim=2))
+
 AGENTS: dict[str, Any] = {
+    "bc": CLONE,
+    "dagger": DAgger(policy=CLONE).taught_by(EXPERT),
     "tdmpc2": TD_MPC2,
     "sac": PLAIN_SAC,
     "frugal": FRUGAL_SAC,
     "crossq": CROSSQ_SAC,
 }
 FALLING = {
+    "bc": ("policy_loss",),
+    "dagger": ("policy_loss",),
     "tdmpc2": ("reward_loss", "continuation_loss"),
     "sac": ("policy_loss",),
     "frugal": ("critic_loss",),

@@ -12,7 +12,13 @@ from foreplan.core.types import Spec, Step
 Transition = tuple[np.ndarray, float, bool, bool, np.ndarray]  # obs, reward, terminated, truncated, next obs
 
 
-def remember(replay: Replay, transitions: Iterable[Transition], action: np.ndarray, episode: Any = 0) -> Replay:
+def remember(
+    replay: Replay,
+    transitions: Iterable[Transition],
+    action: np.ndarray,
+    episode: Any = 0,
+    extras: dict[str, Any] | None = None,
+) -> Replay:
     """Insert one transition an environment; `episode` is the number of each one's episode."""
     obs, reward, terminated, truncated, after = zip(*transitions, strict=True)
     return insert(
@@ -25,6 +31,7 @@ def remember(replay: Replay, transitions: Iterable[Transition], action: np.ndarr
             truncated=np.asarray(truncated, np.bool_),
             next_obs=np.stack(after).astype(np.float32),
             episode=np.full(len(action), episode, np.int32),
+            extras=extras or {},
         ),
     )
 

@@ -8,7 +8,9 @@ from typing import Any
 from foreplan.core.errors import unknown
 
 AGENTS = {  # each names a dict[size, agent], the default size first
+    "bc": "foreplan.agents.bc:SIZES",
     "crossq": "foreplan.agents.sac_presets:CROSSQ_SIZES",
+    "dagger": "foreplan.agents.dagger:SIZES",
     "droq": "foreplan.agents.sac_presets:DROQ_SIZES",
     "frugal": "foreplan.agents.sac_presets:FRUGAL_SIZES",
     "redq": "foreplan.agents.sac_presets:REDQ_SIZES",

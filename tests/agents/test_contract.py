@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +14,7 @@ from probes import remember
 from foreplan.core.replay import Replay
 from foreplan.core.types import Spec
 from foreplan.run.checkpoint import flatten, unflatten
+from foreplan.run.state import extras
 
 every_agent = pytest.mark.parametrize("name", AGENTS)
 SPEC = Spec(obs_shape=(5,), action_dim=2, num_envs=2, episode_length=10)
@@ -30,7 +32,14 @@ def replay() -> Replay:
         replay = remember(replay, list(zip(obs, obs[:, 0], terminated, truncated, after, strict=True)), action)
         ended = terminated | truncated
         obs = np.where(ended[:, None], random.normal(size=(2, 5)), after)
-    return replay
+    return labelled(replay)
+
+
+def labelled(replay: Replay) -> Replay:
+    """What an expert would have done stands beside every transition."""
+    obs, counts = jnp.asarray(replay.steps.obs), replay.steps.reward
+    extras = {"label": jnp.tanh(-obs[..., :2]), "labelled": counts == counts, "intervention": counts == counts}
+    return eqx.tree_at(lambda r: r.steps.extras, replay, extras | {"doubt": jnp.zeros_like(counts)})
 
 
 def begin(name: str) -> tuple[Any, Any, Any]:
@@ -65,9 +74,9 @@ def test_each_program_is_compiled_once(name: str, compiled: Callable[[], list[st
         key = jax.random.key(turn)
         step = timestep(np.zeros((3, 5)), np.full(3, turn == 0))
         _, memory, _ = agent.act(learner, step, memory, key, True)
-        learner, _ = agent.learn(learner, Replay.create(spec, 30), key, 1)
+        learner, _ = agent.learn(learner, Replay.create(spec, 30, extras(agent, spec)), key, 1)
     programs = compiled()
-    assert programs.count("jit(act)") == 1
+    assert programs.count("jit(_settle)" if name == "dagger" else "jit(act)") == 1
     assert programs.count("jit(learn)") == 1
 
 

@@ -63,11 +63,13 @@ class Split(eqx.Module):
     trained: Bool[Array, "capacity"]  # the same as `train`, as a mask
 
     @classmethod
-    def of(cls, replay: Replay, config: Fitting) -> "Split":
+    def of(cls, replay: Replay, config: Fitting, counts: Bool[Array, "time env"] | None = None) -> "Split":
+        """Of all that is stored, or of the transitions among it that `counts` marks."""
         rows, envs = replay.steps.reward.shape
         age = (replay.head - 1 - jnp.arange(rows, dtype=jnp.int32)) % rows
         stored = jnp.minimum(replay.size, rows if config.newest is None else -(-config.newest // envs))
         stored = jnp.broadcast_to((age < stored)[:, None], (rows, envs))
+        stored = stored if counts is None else stored & counts
         held = held_out(jnp.asarray(replay.steps.episode), config.hold_out)
         train, num_train = positions(stored & ~held)
         other, num_other = positions(stored & held)

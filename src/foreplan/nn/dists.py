@@ -31,3 +31,11 @@ class SquashedGaussian(eqx.Module):
         gaussian = -0.5 * noise * noise - self.log_std - 0.5 * jnp.log(2.0 * jnp.pi)
         jacobian = 2.0 * (jnp.log(2.0) - unsquashed - softplus(-2.0 * unsquashed))
         return jnp.tanh(unsquashed), jnp.sum(gaussian - jacobian)
+
+    def log_prob(self, action: Float32[Array, "action"], inside: float = 1e-4) -> Float32[Array, ""]:
+        """The log-probability of an action that somebody else has chosen. At +-1 it would be infinite: actions are
+        taken to lie at least `inside` within."""
+        bounded = jnp.clip(action, -1.0 + inside, 1.0 - inside)
+        noise = (jnp.arctanh(bounded) - self.mean) * jnp.exp(-self.log_std)
+        gaussian = -0.5 * noise * noise - self.log_std - 0.5 * jnp.log(2.0 * jnp.pi)
+        return jnp.sum(gaussian - jnp.log1p(-bounded * bounded))

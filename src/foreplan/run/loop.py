@@ -28,6 +28,7 @@ from foreplan.run import checkpoint
 from foreplan.run.clock import Pace, Stopwatch
 from foreplan.run.display import Display, Plain
 from foreplan.run.evaluate import evaluate
+from foreplan.run.experts import taught
 from foreplan.run.log import Log
 from foreplan.run.randomness import Keys, random_actions
 from foreplan.run.settings import Settings, check_actions, check_agent, read_config, write_config
@@ -109,12 +110,13 @@ def train(
     check_agent(agent)
     with closing(_training_env(settings, make_env)) as env, display or Plain() as display:
         check_actions(agent, settings.env, env.spec)
+        lessons = taught(agent, env)
         watch, keys = Stopwatch(display.compiling), Keys(settings.seed)
         with watch("start", "init"):
-            state = begin(agent, env, settings, keys)
+            state = begin(lessons, env, settings, keys)
         write_config(out, agent, settings, name)
         with closing(Log(out, settings.tensorboard)) as log:
-            _train(Run(agent, settings, out, env, make_env, state, log, display, watch, keys))
+            _train(Run(lessons, settings, out, env, make_env, state, log, display, watch, keys))
     return out
 
 
@@ -132,6 +134,7 @@ def resume(
         display or Plain() as display,
         closing(Log(out, settings.tensorboard)) as log,
     ):
+        agent = taught(agent, env)
         watch, keys = Stopwatch(display.compiling), Keys(settings.seed)
         if checkpoint.all_checkpoints(out / checkpoint.FOLDER):
             path = checkpoint.newest_whole(out / checkpoint.FOLDER, display.say)
@@ -180,8 +183,6 @@ def _lost(env: VectorEnv, parts: dict[str, Any]) -> str:
 def _turn(run: Run) -> None:
     """One decision in every environment, and the updates that fall due meanwhile."""
     agent, env, state, watch = run.agent, run.env, run.state, run.watch
-    if isinstance(agent, Refits) and run.refit_due:
-        _refit(run, agent)
     clock, owed = state.clock, run.owed
     if owed >= 2 * run.chunk:  # what the seed steps owe is made up while the world stands still
         run.display.doing(f"learning from the seed steps, {owed:,} updates to go")
@@ -265,8 +266,10 @@ def _await_learning(run: Run) -> None:
 
 # ---------------------------------------------------------------------- between turns
 def _upkeep(run: Run) -> bool:
-    """Log, evaluate and save what is due; whether the run is finished. Raises Interrupted if asked to stop."""
+    """Refit, log, evaluate and save what is due; whether the run is finished. Raises Interrupted if asked to stop."""
     clock, settings = run.state.clock, run.settings
+    if isinstance(run.agent, Refits) and run.refit_due:
+        _refit(run, run.agent)
     finished = clock.env_steps >= settings.steps
     if clock.due("log", settings.log_every, finished):
         _log(run)
