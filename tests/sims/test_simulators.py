@@ -77,7 +77,7 @@ def test_a_diverged_simulation_scores_minus_infinity() -> None:
     rows = np.tile(saved["state"]["physics"]["state"], (3, 1))
     rows[1, 3] = 1e12  # no position of a walker
     broken = {"state": {"physics": {**saved["state"]["physics"], "state": rows}}}
-    simulator._go_to = lambda saved: None  # type: ignore[method-assign]
+    simulator.go_to = lambda snapshot: None  # type: ignore[method-assign]
     returns = simulator.rollout(broken, actions).returns
     np.testing.assert_array_equal(returns, [fine[0], -np.inf, fine[2]])
 
@@ -130,6 +130,8 @@ def test_a_users_reward_replaces_the_environments() -> None:
         (lambda before, action, after: np.nan * after.qpos[..., 0], "NaN"),
         (lambda before, action, after: after.sensor("gyro")[..., 0], "unknown sensor 'gyro'"),
         (lambda before, action, after: after.qpso[..., 0], "did you mean 'qpos'"),
+        (lambda before, action, after: after.qpos[..., 99], "reward failed: IndexError: index 99 is out of bounds"),
+        (lambda before, action: 0.0, "reward failed: TypeError"),
     ],
 )
 def test_a_senseless_reward_is_refused_at_once(reward, message: str) -> None:  # type: ignore[no-untyped-def]

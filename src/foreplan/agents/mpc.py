@@ -31,6 +31,7 @@ from foreplan.planners.risk import Members
 from foreplan.planners.sampling import plan, plan_on_host
 from foreplan.sims import names as sims
 from foreplan.sims.rollout import scorer
+from foreplan.sims.steps import Steps
 
 Planned = tuple[Memory, Int32[Array, "env"]]  # memories, leaves [env, ...], and how many candidates were invalid
 
@@ -62,7 +63,10 @@ class InSimulator:
         done = []
         for i, saved in enumerate(self.plant.snapshots()):
             memory, key = jax.tree.map(lambda leaf, i=i: leaf[i], (memories, keys))
-            done.append(plan_on_host(planner, scorer(self.simulator, saved), memory, key))
+            if hasattr(planner, "plan_in_steps"):  # one that needs more than returns
+                done.append(planner.plan_in_steps(Steps(self.simulator, saved), memory))
+            else:
+                done.append(plan_on_host(planner, scorer(self.simulator, saved), memory, key))
         found, invalid = zip(*done, strict=True)
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *found), jnp.array(invalid, jnp.int32)
 

@@ -1,7 +1,7 @@
 """The iterative linear quadratic regulator with limits on the actions (Tassa, Mansard, Todorov 2014, "Control-Limited
-Differential Dynamic Programming"), in a model that can be differentiated.
+Differential Dynamic Programming"), in a model that can be differentiated, or by finite differences in a simulator.
 
- 1. linear dynamics and quadratic rewards along the plan                        `expand`
+ 1. linear dynamics and quadratic rewards along the plan           `expand`, or `differences.expand`
  2. backwards in time: the best change of each action within its limits, and how it should answer to the state
                                                                                `backward`, `best_within`
  3. forwards: of several step lengths the one that returns most; where none improves, smaller steps next time
@@ -11,11 +11,12 @@ Rewards need not be concave: their curvature is made so (negative eigenvalues ar
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float32, Int32, PRNGKeyArray
 
@@ -45,17 +46,18 @@ class Expansion(NamedTuple):
 
 @dataclass(frozen=True)
 class ILQR:
-    """The state must be a tree of floats. Rewards are planned with without discount."""
+    """A model's state must be a tree of floats. Rewards are planned with without discount."""
 
     horizon: int = 30
     iterations: int = 10
     damping: float = 1e-3  # added to the curvature in the actions; grows tenfold where a step fails
     num_proposals: int = 0
     explore_std: float = 0.1
+    difference: float = 1e-4  # by which states and actions are disturbed in a simulator
 
     def __post_init__(self) -> None:
         checks.at_least_one(horizon=self.horizon, iterations=self.iterations)
-        checks.positive(damping=self.damping)
+        checks.positive(damping=self.damping, difference=self.difference)
 
     def init(self, action_dim: int) -> ILQRMemory:
         return ILQRMemory(jnp.zeros((self.horizon, action_dim)), jnp.float32(self.damping))
@@ -79,7 +81,8 @@ class ILQR:
         def improve(carry, _):  # type: ignore[no-untyped-def]
             plan, damping, invalid = carry
             states, cost = rollout(step, last, start, plan)
-            gains = backward(expand(step, states[:-1], plan), last, states[-1], plan, damping)
+            end = jax.grad(last)(states[-1]), convex(jax.hessian(last)(states[-1]))
+            gains = backward(expand(step, states[:-1], plan), end, plan, damping)
             tried, costs = jax.vmap(lambda size: follow(step, last, states, plan, gains, size))(jnp.array(STEPS))
             valid = jnp.isfinite(costs)
             index = jnp.argmin(jnp.where(valid, costs, jnp.inf))
@@ -92,6 +95,29 @@ class ILQR:
         carry = memory.best, memory.damping, jnp.zeros((), jnp.int32)
         (plan, damping, invalid), _ = jax.lax.scan(improve, carry, length=self.iterations)
         return ILQRMemory(plan, damping), invalid
+
+    def plan_in_steps(self, steps: Any, memory: ILQRMemory) -> tuple[ILQRMemory, int]:
+        """`plan` in a world that can only be stepped, see `differences.Steps`; a loop on the host."""
+        from foreplan.planners import differences
+
+        memory = self.shift(memory)
+        best, damping, invalid = np.asarray(memory.best), float(memory.damping), 0
+        nothing = np.zeros(best.shape), np.zeros((*best.shape, steps.dim)), np.zeros(1)
+        still = np.repeat(steps.start[None], len(best) + 1, axis=0)
+        (rows,), (plan,), (cost,) = differences.follow(steps, still, best, *nothing)
+        end = jnp.zeros(steps.dim), jnp.zeros((steps.dim, steps.dim))
+        for _ in range(self.iterations):
+            expansion = differences.expand(steps, rows[:-1], plan, self.difference)
+            gains = _backward(expansion, end, jnp.asarray(plan, jnp.float32), jnp.float32(damping))
+            changes, answers = (np.asarray(array, np.float64) for array in gains)
+            tried = differences.follow(steps, rows, plan, changes, answers, np.array(STEPS))
+            invalid += int(np.sum(~np.isfinite(tried[2])))
+            index = int(np.argmin(np.where(np.isfinite(tried[2]), tried[2], np.inf)))
+            better = bool(tried[2][index] < cost)
+            if better:
+                rows, plan, cost = (array[index] for array in tried)
+            damping = float(np.clip(damping * (0.3 if better else 10.0), 1e-6, 1e6))
+        return ILQRMemory(jnp.asarray(plan, jnp.float32), jnp.float32(damping)), invalid
 
     def planned(self, memory: ILQRMemory) -> Float32[Array, "horizon action"]:
         return memory.best
@@ -141,8 +167,10 @@ def expand(step, states: Array, plan: Array) -> Expansion:  # type: ignore[no-un
     return jax.vmap(at)(states, plan)
 
 
-def backward(expansion: Expansion, last, end: Array, plan: Array, damping: Array):  # type: ignore[no-untyped-def]
-    """(changes [horizon, action], gains [horizon, action, state]) of the actions."""
+def backward(
+    expansion: Expansion, end: tuple[Array, Array], plan: Array, damping: Array
+) -> tuple[Float32[Array, "horizon action"], Float32[Array, "horizon action state"]]:
+    """Changes of the actions, and gains. `end` has the first and second derivatives of the cost beyond the horizon."""
 
     def before(carry: tuple[Array, Array], at: tuple[Expansion, Array]) -> tuple:
         value_x, value_xx = carry
@@ -158,8 +186,10 @@ def backward(expansion: Expansion, last, end: Array, plan: Array, damping: Array
         value_xx = q_xx + gain.T @ q_uu @ gain + gain.T @ q_ux + q_ux.T @ gain
         return (value_x, 0.5 * (value_xx + value_xx.T)), (change, gain)
 
-    value = jax.grad(last)(end), convex(jax.hessian(last)(end))
-    return jax.lax.scan(before, value, (expansion, plan), reverse=True)[1]
+    return jax.lax.scan(before, end, (expansion, plan), reverse=True)[1]
+
+
+_backward = jax.jit(backward)
 
 
 def best_within(curve: Array, slope: Array, low: Array, high: Array, rounds: int = 8) -> tuple[Array, Array]:

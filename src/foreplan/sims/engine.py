@@ -70,6 +70,16 @@ class Engine:
         failed |= sims.warning[:number].reshape(number, -1).any(axis=1)
         return found, failed
 
+    def describe(self, rows: np.ndarray, field: str) -> np.ndarray:
+        """A field [n, ...] in states `rows` [n, state]."""
+        if self._describer is None or self._describer.nsim != len(rows):
+            self._describer = batch.Batch(self.model, len(rows), self._threads)
+        array = self._describer.bind(field)
+        self._describer.state[:] = rows
+        if field not in STATE:
+            self._describer.forward(stage=mujoco.mjtStage.mjSTAGE_VEL.value)
+        return array.copy()
+
     def set_model(self, model: mujoco.MjModel) -> None:
         """Run on `model` from now on: the same one with other numbers in it."""
         self.model = model

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import mujoco
@@ -65,9 +66,9 @@ class MujocoSimulator:
         self._fields = self._probe()
         self.model = self._varied()
         if "cfrc_ext" in self._fields and not mechanism.refreshes:
-            self._engine: Engine | Loop = Loop(self.model, mechanism.substeps, threads)
+            self.engine: Engine | Loop = Loop(self.model, mechanism.substeps, threads)
         else:
-            self._engine = Engine(self.model, mechanism.substeps, mechanism.refreshes, threads)
+            self.engine = Engine(self.model, mechanism.substeps, mechanism.refreshes, threads)
 
     def snapshot(self) -> Snapshot:
         return self.env.snapshot()
@@ -77,18 +78,37 @@ class MujocoSimulator:
 
     def rollout(self, snapshot: Snapshot, actions: np.ndarray) -> Rollout:
         """What `actions` [n, horizon, action] return from `snapshot`, of this environment or of another of its kind."""
-        saved, repeat = snapshot["state"]["physics"], self.env.spec.action_repeat
-        self._go_to(saved)
-        number, task = len(actions), self.task
+        self.go_to(snapshot)
+        row, repeat = snapshot["state"]["physics"]["state"], self.env.spec.action_repeat
+        number = len(actions)
+        rewards, ended, violated, failed = self._run(row, actions, self._read, self.task.value is not None)
+        rewards[failed], rewards[failed, 0] = 0.0, -np.inf
+        shape = (number, -1, repeat)
+        discounts = np.where(ended.reshape(shape).any(axis=2), 0.0, 1.0)
+        values = np.zeros(number) if self.task.value is None else self._values(self.task.value)
+        return Rollout(rewards.reshape(shape).sum(axis=2), discounts, values, np.sum(violated, axis=1))
+
+    def step(self, rows: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """One decision each, from MuJoCo's states `rows` [n, state] in the world of the last snapshot: (rows after,
+        rewards [n], minus infinity where the simulation diverged)."""
+        assert isinstance(self.engine, Engine)
+        rewards, _, _, failed = self._run(rows, actions[:, None], partial(self.engine.describe, rows), keep_final=True)
+        assert self.engine.final is not None
+        return self.engine.final, np.where(failed, -np.inf, rewards.sum(axis=1))
+
+    def _run(
+        self, rows: np.ndarray, actions: np.ndarray, root: Callable[[str], np.ndarray], keep_final: bool
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """(rewards, ended, violated), [n, environment step], and failed [n], of `actions` [n, decision, action]; `root`
+        reads a field where the simulations begin. Nothing is earned or violated after an end."""
+        task, repeat = self.task, self.env.spec.action_repeat
         actions = np.repeat(actions, repeat, axis=1) if repeat > 1 else actions
         controls = self._rescale(actions)
         given = controls.astype(np.float64, copy=False)
-        found, failed = self._engine.run(saved["state"], given, self._fields - {"ctrl"}, task.value is not None)
+        found, failed = self.engine.run(rows, given, self._fields - {"ctrl"}, keep_final)
         found["ctrl"] = controls
-        before, after = (
-            State(self.model, lambda field: self._earlier(found, field)),
-            State(self.model, found.__getitem__),
-        )
+        before = State(self.model, lambda field: _earlier(found[field], root(field)))
+        after = State(self.model, found.__getitem__)
         with np.errstate(all="ignore"):  # what has diverged is marked already
             rewards = np.array(task.reward(before, actions, after), np.float64)
             ended, violated = (
@@ -96,12 +116,7 @@ class MujocoSimulator:
                 for function in (task.terminated, task.violated)
             )
         alive = np.logical_and.accumulate(np.insert(~ended[:, :-1], 0, True, axis=1), axis=1)
-        rewards = np.where(alive, rewards - task.penalty * violated, 0.0)
-        rewards[failed], rewards[failed, 0] = 0.0, -np.inf
-        shape = (number, -1, repeat)
-        discounts = np.where(ended.reshape(shape).any(axis=2), 0.0, 1.0)
-        values = np.zeros(number) if task.value is None else self._values(task.value)
-        return Rollout(rewards.reshape(shape).sum(axis=2), discounts, values, np.sum(violated & alive, axis=1))
+        return np.where(alive, rewards - task.penalty * violated, 0.0), ended, violated & alive, failed
 
     def observe(self, rows: np.ndarray) -> np.ndarray:
         """What the environment sees in states [n, INTEGRATION]: [n, obs], one by one in Python."""
@@ -117,16 +132,18 @@ class MujocoSimulator:
         return seen
 
     def _values(self, value: Callable[[np.ndarray], Any]) -> np.ndarray:
-        assert self._engine.final is not None
-        return np.asarray(value(self.observe(self._engine.final)), np.float64)
+        assert self.engine.final is not None
+        return np.asarray(value(self.observe(self.engine.final)), np.float64)
 
-    def _go_to(self, saved: Snapshot) -> None:
+    def go_to(self, snapshot: Snapshot) -> None:
+        """Plan from where `snapshot` was taken, with whatever the task has changed in the model."""
+        saved = snapshot["state"]["physics"]
         self._physics.load(saved)
         changed = saved["model"]
         if changed.keys() != self._changed.keys() or any((changed[k] != self._changed[k]).any() for k in changed):
             self._changed = {name: array.copy() for name, array in changed.items()}
             self.model = self._varied()
-            self._engine.set_model(self.model)
+            self.engine.set_model(self.model)
 
     def _varied(self) -> mujoco.MjModel:
         """The model to plan with."""
@@ -142,11 +159,8 @@ class MujocoSimulator:
         raw = np.minimum(np.maximum(middle + half * actions, self._low), self._high)
         return raw.astype(self._low.dtype, copy=False)
 
-    def _earlier(self, found: dict[str, np.ndarray], field: str) -> np.ndarray:
-        """A field one step earlier: at the beginning, what the environment has read there."""
-        root = read(self._physics.data, field)
-        first = np.broadcast_to(root, (len(found[field]), 1, *root.shape))
-        return np.concatenate([first, found[field][:, :-1]], axis=1)
+    def _read(self, field: str) -> np.ndarray:
+        return read(self._physics.data, field)
 
     def _probe(self) -> set[str]:
         """The fields that the functions read, by trying them on a few copies of the first state."""
@@ -164,9 +178,20 @@ class MujocoSimulator:
             function = getattr(self.task, name)
             if function is None:
                 continue
-            given = np.asarray(function(state, actions, state))
+            try:
+                given = np.asarray(function(state, actions, state))
+            except UsageError:
+                raise
+            except Exception as error:  # a user's function fails in its own way
+                raise UsageError(f"{name} failed: {type(error).__name__}: {error}") from error
             if given.shape != (number, steps):
                 raise UsageError(f"{name} gave shape {given.shape} for states of leading axes {(number, steps)}")
             if np.isnan(given).any():
                 raise UsageError(f"{name} gave NaN in the first state of {self.env.name}")
         return seen
+
+
+def _earlier(found: np.ndarray, root: np.ndarray) -> np.ndarray:
+    """A field [n, step, ...] one step earlier; `root` is what it was in the beginning, [...] or [n, ...]."""
+    first = np.broadcast_to(root, (len(found), *found.shape[2:]))[:, None]
+    return np.concatenate([first, found[:, :-1]], axis=1)
