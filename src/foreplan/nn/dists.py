@@ -24,9 +24,12 @@ class SquashedGaussian(eqx.Module):
         return jnp.tanh(self.mean)
 
     def sample(self, key: PRNGKeyArray) -> tuple[Float32[Array, "action"], Float32[Array, ""]]:
-        """(action, its log-probability), differentiable in the parameters. The Jacobian of tanh is counted exactly:
+        """(action, its log-probability), differentiable in the parameters."""
+        return self.at(jax.random.normal(key, self.mean.shape, jnp.float32))
+
+    def at(self, noise: Float32[Array, "action"]) -> tuple[Float32[Array, "action"], Float32[Array, ""]]:
+        """(action, its log-probability) for a draw of normal noise. The Jacobian of tanh is counted exactly:
         log(1 - tanh(u)^2) = 2 (log 2 - u - softplus(-2u))."""
-        noise = jax.random.normal(key, self.mean.shape, jnp.float32)
         unsquashed = self.mean + jnp.exp(self.log_std) * noise
         gaussian = -0.5 * noise * noise - self.log_std - 0.5 * jnp.log(2.0 * jnp.pi)
         jacobian = 2.0 * (jnp.log(2.0) - unsquashed - softplus(-2.0 * unsquashed))
