@@ -69,6 +69,21 @@ def loop(*, reward: float, limit: int, steps: int = 256, rooms: int = 8) -> tupl
     return replay, spec
 
 
+def hazard(chance: float, *, steps: int, rooms: int = 8) -> tuple[Replay, Spec]:
+    """A walk around all rooms in which each step into room 0 ends the episode with this chance, others never."""
+    spec = Spec(obs_shape=(rooms,), action_dim=1)
+    replay = Replay.create(spec, steps)
+    random = np.random.default_rng(0)
+    room = 0
+    for _ in range(steps):
+        after = (room + 1) % rooms
+        ends = after == 0 and bool(random.random() < chance)
+        step = one_hot(room, rooms), 0.0, ends, False, one_hot(after, rooms)
+        replay = remember(replay, [step], random.uniform(-1, 1, (1, 1)))
+        room = after
+    return replay, spec
+
+
 def counter(capacity: int, num_envs: int, steps: int, ends: np.ndarray) -> tuple[Replay, list[list[int]]]:
     """An environment that counts, so that a window shows where it came from. In environment e at step t the
     observation is (e, episode, n), the action n / 1000 and the reward n, where n goes on by one each step and by ten

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases import TD_MPC2
-from probes import corridor, loop, one_hot
+from probes import corridor, hazard, loop, one_hot
 
 from foreplan.core.replay import Replay
 from foreplan.core.types import Spec
@@ -79,6 +79,20 @@ def test_the_continuation_head_knows_where_episodes_end() -> None:
 
     assert odds(3) < 0.1
     assert min(odds(room) for room in range(3)) > 0.9
+
+
+def test_rare_ends_are_foretold_as_often_as_they_come() -> None:
+    """One step in 32 ends an episode, and only into one room: calibrated there, near 1 elsewhere (PITFALLS 9)."""
+    replay, spec = hazard(0.25, steps=1024)
+    world = learned(replay, spec, updates=400).world
+
+    def going_on(room: int) -> float:
+        z = world.next(world.encode(jnp.asarray(one_hot((room - 1) % 8, 8))), jnp.zeros(1))
+        return float(jax.nn.sigmoid(world.continue_logit(z)))
+
+    assert min(going_on(room) for room in range(1, 8)) > 0.97
+    came = np.asarray(replay.steps.next_obs)[:, 0, 0] == 1.0
+    assert going_on(0) == pytest.approx(1.0 - np.asarray(replay.steps.terminated)[came, 0].mean(), abs=0.1)
 
 
 @pytest.mark.parametrize(

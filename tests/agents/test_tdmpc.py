@@ -13,7 +13,7 @@ from cases import TD_MPC2, timestep
 from foreplan.agents.tdmpc import TDMPC2
 from foreplan.core.model import returns
 from foreplan.core.types import Spec
-from foreplan.worlds.latent import Imagination
+from foreplan.worlds.latent import Imagination, q_values
 
 SPEC = Spec(obs_shape=(4,), action_dim=2, episode_length=50)
 
@@ -77,6 +77,15 @@ def test_an_uncertain_end_is_weighed_softly() -> None:
     z = z_discount.world.encode(jnp.zeros(4))
     _, _, discount = z_discount.step(z, jnp.zeros(2), jax.random.key(0))
     assert float(discount) == pytest.approx(0.45)
+
+
+def test_a_pessimistic_search_believes_the_least_critic() -> None:
+    hopeful = imagination(bias=None)
+    z, key = hopeful.world.encode(jnp.array([0.1, -0.5, 0.8, 0.0])), jax.random.key(0)
+    each = q_values(hopeful.critics, hopeful.world.two_hot, z, hopeful.prior(z, key))
+    assert float(jnp.max(each) - jnp.min(each)) > 1e-3
+    assert float(hopeful.value(z, key)) == pytest.approx(float(jnp.mean(each)), rel=1e-5)
+    assert float(replace(hopeful, pessimistic=True).value(z, key)) == pytest.approx(float(jnp.min(each)), rel=1e-5)
 
 
 def test_critics_begin_at_zero_and_heads_differ() -> None:

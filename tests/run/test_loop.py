@@ -2,8 +2,10 @@
 
 import itertools
 import json
+import sys
 from contextlib import closing
 from dataclasses import replace
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -268,6 +270,32 @@ def test_an_environment_that_fails_costs_nothing_learned(tmp_path) -> None:
     assert ended.all()  # no window leaks from the episodes that were lost into the new ones
     np.testing.assert_array_equal(after["replay"]["obs"][:rows], saved["replay"]["obs"])
     assert after["clock"]["updates"] > updates
+
+
+def test_tensorboard_is_told_what_the_log_says(tmp_path, monkeypatch) -> None:
+    """By the writer of tensorboardX, which is an extra: here a stand-in that remembers."""
+    told: dict[tuple[str, int], float] = {}
+
+    class SummaryWriter:
+        def __init__(self, path):
+            assert path == str(tmp_path / "run" / "tensorboard")
+
+        def add_scalar(self, name, value, step):
+            told[name, step] = value
+
+        def close(self):
+            told["closed", 0] = 1.0
+
+    monkeypatch.setitem(sys.modules, "tensorboardX", SimpleNamespace(SummaryWriter=SummaryWriter))
+    out = train(Toy(), replace(SHORT, tensorboard=True), tmp_path / "run")
+    for record in lines(out):
+        assert told["train/loss", record["env_steps"]] == record["loss"]
+    for record in lines(out, "eval"):
+        assert told["eval/mean", record["env_steps"]] == pytest.approx(np.mean(record["returns"]))
+    assert told["closed", 0]
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)  # as where it is not installed
+    with pytest.raises(UsageError, match="tensorboard needs the package tensorboardX"):
+        train(Toy(), replace(SHORT, tensorboard=True), tmp_path / "other")
 
 
 def test_the_meter_counts_episodes_across_environments() -> None:
