@@ -120,14 +120,14 @@ class Plan:
     out: Path | None = None  # a directory for what was planned; None: runs/plan-PLANNER-ENV-sSEED
     json: Json = False
     options: ClassVar[Any] = None  # of the planner: a field where it is known
-    chosen: ClassVar[tuple[str, int | None]]  # the planner's name, and the action repeat that goes with it
+    chosen: ClassVar[Any]  # the `planners.named.Tuned` that it is one of
 
     @staticmethod
     def with_options(argv: Sequence[str]) -> "type[Plan]":
         """The options of `plan` with those of the planner that the command line asks for."""
-        name, made, repeat = choose(argv)
-        fields = [("options", type(made), dataclasses.field(default=made))]
-        namespace = {"__doc__": Plan.__doc__, "chosen": (name, repeat)}
+        chosen = choose(argv)
+        fields = [("options", type(chosen.planner), dataclasses.field(default=chosen.planner))]
+        namespace = {"__doc__": Plan.__doc__, "chosen": chosen}
         return dataclasses.make_dataclass("Plan", fields, bases=(Plan,), namespace=namespace)
 
     def __call__(self) -> Result:
@@ -139,13 +139,14 @@ class Plan:
         from foreplan.run.planning import plan_episodes, rollouts
         from foreplan.run.progress import Pulse
 
-        (name, repeat), settings = self.chosen, self.settings
-        if settings.action_repeat is None and settings.model == "sim":
-            settings = dataclasses.replace(settings, action_repeat=repeat)
+        name, settings = self.chosen.name, self.settings
+        if settings.model == "sim":
+            settings = settings.with_defaults(self.chosen.action_repeat, self.chosen.reward)
         place = f"plan-{name}-{settings.env}-s{settings.seed}".replace("/", "-").replace(":", "-")
         out = self.out or Path("runs") / place
         use_compilation_cache()
-        print(f"planning with {name}; the first decision waits for compilation ...", flush=True)
+        goal = "" if settings.reward is None else f" for {settings.reward}"
+        print(f"planning with {name}{goal}; the first decision waits for compilation ...", flush=True)
         with Pulse() as pulse:
             result = plan_episodes(settings, self.options, out, pulse.tell, print)
         print(f"mean return {result.mean:.2f} over {settings.episodes} episodes, {result.seconds:.0f} s")
@@ -160,18 +161,20 @@ class Plan:
         }
 
 
-def choose(argv: Sequence[str]) -> tuple[str, Any, int | None]:
-    """(name, planner, action repeat) that the command line asks for: by name, or those of the run whose model is
-    planned in, or those that are known to be good for the task."""
+def choose(argv: Sequence[str]) -> Any:
+    """The `planners.named.Tuned` that the command line asks for: a planner by name, or that of the run whose model is
+    planned in, or what is known to be good for the task."""
+    from foreplan.planners.named import Tuned
+
     said = {word: value for word, value in itertools.pairwise(argv) if word in ("--planner", "--model")}
     if "--planner" in said:
-        return said["--planner"], presets.planner(said["--planner"]), None
+        return Tuned(said["--planner"], presets.planner(said["--planner"]))
     if said.get("--model", "sim") != "sim":
         from foreplan.run.settings import read_config
 
         own = getattr(read_config(Path(said["--model"]))[0], "planner", None)
         if own is not None:
-            return type(own).__name__.lower(), own, None
+            return Tuned(type(own).__name__.lower(), own)
     return presets.tuned(argv)
 
 

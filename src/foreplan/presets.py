@@ -37,11 +37,11 @@ def planner(name: str) -> Any:
     return _imported("foreplan.planners.named:PLANNERS")[name]
 
 
-def tuned(words: Iterable[str]) -> tuple[str, Any, int | None]:
-    """(name, planner, action repeat) that has proved good for the environment that is among `words`, else for most."""
+def tuned(words: Iterable[str]) -> Any:
+    """What has proved good for the environment that is among `words`, else for most: a `planners.named.Tuned`."""
     tasks = _imported("foreplan.planners.named:TASKS")
     known = next((word for word in words if word in tasks), None)
-    return ("icem", planner("icem"), None) if known is None else tasks[known]
+    return _imported("foreplan.planners.named:Tuned")("icem", planner("icem")) if known is None else tasks[known]
 
 
 def sizes(name: str) -> dict[str, Any]:

@@ -9,9 +9,10 @@ import pytest
 
 from foreplan import presets
 from foreplan.cli import main
+from foreplan.envs import names
 from foreplan.planners.discrete import Discrete
 from foreplan.planners.icem import ICEM
-from foreplan.planners.named import PLANNERS
+from foreplan.planners.named import PLANNERS, TASKS, Tuned
 from foreplan.run.planning import plan_episodes
 from foreplan.run.progress import Pulse
 from foreplan.run.settings import Planning
@@ -89,7 +90,18 @@ def test_a_users_reward_is_planned_for(tmp_path: Path) -> None:
 
 def test_names_and_presets_agree() -> None:
     assert set(presets.PLANNERS) == PLANNERS.keys()
-    assert presets.tuned(["--seed", "1", "jax/pendulum"]) == ("icem", PLANNERS["icem"], None)
+    assert presets.tuned(["--seed", "1", "jax/pendulum"]) == Tuned("icem", PLANNERS["icem"])
+    assert presets.tuned(["dmc/hopper-stand"]) == TASKS["dmc/hopper-stand"]
+
+
+def test_what_a_task_is_planned_with_exists() -> None:
+    for env, chosen in TASKS.items():
+        names.validate(env)
+        assert type(chosen.planner) in {type(planner) for planner in PLANNERS.values()}
+        assert chosen.reward is None or callable(names.factory(chosen.reward, "reward"))
+    shaped = Planning("dmc/hopper-stand").with_defaults(4, "module:function")
+    assert (shaped.action_repeat, shaped.reward) == (4, "module:function")
+    assert Planning("dmc/hopper-stand", reward="own").with_defaults(4, "module:function").reward is None
 
 
 def test_progress_in_plain_lines(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ class Planning:
     episodes: int = 1
     seed: int = 0
     action_repeat: int | None = None  # environment steps a decision; None: the task's, or the environment's default
-    reward: str | None = None  # module:function of (before, action, after) to plan for, instead of the task's own
+    reward: str | None = None  # module:function of (before, action, after) to plan for; "own": the task's own
     terminated: str | None = None  # module:function of the same, where episodes end
     inexact: bool = False  # also plan in a simulator that cannot be restored exactly
     video: bool = False  # film the first episode
@@ -70,6 +70,11 @@ class Planning:
             at_least("action_repeat", self.action_repeat, 1)
         if self.terminated is not None and self.reward is None:
             raise UsageError("terminated is given without reward; both make one task")
+
+    def with_defaults(self, action_repeat: int | None, reward: str | None) -> "Planning":
+        """With these where nothing else is asked for; the reward "own" is the task's own."""
+        reward = reward if self.reward is None else None if self.reward == "own" else self.reward
+        return dataclasses.replace(self, action_repeat=self.action_repeat or action_repeat, reward=reward)
 
 
 def at_least(name: str, value: int, least: int) -> None:
