@@ -10,6 +10,7 @@ import numpy as np
 from foreplan.agents.bc import BC
 from foreplan.agents.dagger import DAgger
 from foreplan.agents.experts import CallableExpert
+from foreplan.agents.mbpo import MBPO, Rollouts
 from foreplan.agents.sac import SAC, Critic, Data
 from foreplan.agents.sac import Optimiser as Rates
 from foreplan.agents.tdmpc import TDMPC2, Network, Optimiser
@@ -24,6 +25,8 @@ from foreplan.planners.mppi import MPPI
 from foreplan.planners.predictive import predictive_sampling
 from foreplan.planners.random_shooting import RandomShooting
 from foreplan.planners.splines import Splined
+from foreplan.worlds.ensemble import Network as WorldNetwork
+from foreplan.worlds.fitting import WorldFitting
 
 PLANNER = MPPI(horizon=3, num_samples=32, num_proposals=4, num_elites=8, iterations=2)
 TD_MPC2 = TDMPC2(
@@ -51,6 +54,14 @@ DROQ_SAC = replace(PLAIN_SAC, critic=Critic(replace(SMALL, kind="layer-norm", dr
 
 CLONE = BC(widths=(32,), members=2, fitting=Fitting(batch_size=64, max_epochs=30))
 EXPERT = CallableExpert("callable:minus", lambda obs: np.tanh(-obs[:2]), Spec(obs_shape=(5,), action_dim=2))
+MODEL_BASED = MBPO(
+    sac=PLAIN_SAC,
+    network=WorldNetwork(members=3, elites=2, layers=2, width=32, head_layers=1, head_width=16),
+    fitting=WorldFitting(Fitting(batch_size=16, max_epochs=3), targets="delta"),
+    rollouts=Rollouts(every=10, number=4, capacity=100),
+    real_ratio=0.25,
+    min_seed_steps=20,
+)
 
 AGENTS: dict[str, Any] = {
     "bc": CLONE,
@@ -59,6 +70,7 @@ AGENTS: dict[str, Any] = {
     "sac": PLAIN_SAC,
     "frugal": FRUGAL_SAC,
     "crossq": CROSSQ_SAC,
+    "mbpo": MODEL_BASED,
 }
 FALLING = {
     "bc": ("policy_loss",),
@@ -67,6 +79,7 @@ FALLING = {
     "sac": ("policy_loss",),
     "frugal": ("critic_loss",),
     "crossq": ("critic_loss",),
+    "mbpo": ("policy_loss",),
 }  # the losses that updates on one batch must lower
 PLANNERS: dict[str, Any] = {
     "mppi": MPPI(horizon=4, num_samples=256, num_proposals=0, num_elites=32, iterations=8),

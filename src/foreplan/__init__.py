@@ -7,6 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from foreplan.agents.mbpo import MBPO as MBPO
     from foreplan.agents.sac import SAC as SAC
     from foreplan.agents.tdmpc import TDMPC2 as TDMPC2
     from foreplan.core.errors import EnvError as EnvError
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from foreplan.run.settings import Settings as Settings
 
 _HOME = {
+    "MBPO": "foreplan.agents.mbpo",
     "SAC": "foreplan.agents.sac",
     "TDMPC2": "foreplan.agents.tdmpc",
     "EnvError": "foreplan.core.errors",

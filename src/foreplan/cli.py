@@ -11,7 +11,7 @@ from typing import TypeVar
 import tyro
 
 from foreplan.commands import COMMANDS, Plan, Train
-from foreplan.core.errors import EnvError, UsageError, unknown
+from foreplan.core.errors import Diverged, EnvError, UsageError, unknown
 from foreplan.run.signals import Interrupted
 
 T = TypeVar("T")
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run(argv[0], argv[1:])
     except UsageError as error:
         return fail(error, 2)
-    except EnvError as error:
+    except (EnvError, Diverged) as error:
         return fail(error, 1)
     except Interrupted as stop:
         return fail(stop, 128 + stop.signal)

@@ -13,6 +13,7 @@ AGENTS = {  # each names a dict[size, agent], the default size first
     "dagger": "foreplan.agents.dagger:SIZES",
     "droq": "foreplan.agents.sac_presets:DROQ_SIZES",
     "frugal": "foreplan.agents.sac_presets:FRUGAL_SIZES",
+    "mbpo": "foreplan.agents.mbpo:SIZES",
     "redq": "foreplan.agents.sac_presets:REDQ_SIZES",
     "sac": "foreplan.agents.sac_presets:SAC_SIZES",
     "tdmpc2": "foreplan.agents.tdmpc:SIZES",

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from probes import corridor, counter, remember
 
-from foreplan.core.replay import Replay, Window, fold, insert, n_step, sample
+from foreplan.core.replay import Replay, Window, extend, fold, insert, n_step, sample
 from foreplan.core.types import Spec, Step
 
 KEY = jax.random.key(0)
@@ -177,3 +177,19 @@ def test_each_row_is_handed_on_once_and_in_order() -> None:
     numbers, seen = fold(append, numbers, replay, seen)
     np.testing.assert_array_equal(numbers, [-1, 0, 1, 2, 3, 4, 5, 6])
     assert int(seen) == 7
+
+
+def test_a_buffer_is_extended_by_what_is_kept_and_by_nothing_else() -> None:
+    replay = Replay.create(Spec((1,), 1), 5)
+    for begin, keep in [
+        (0, [True, False, True, True]),
+        (4, [False, False, False, False]),
+        (8, [True, True, False, True]),
+    ]:
+        number = jnp.arange(begin, begin + 4, dtype=jnp.float32)
+        no, column = jnp.zeros(4, jnp.bool_), number[:, None]
+        step = Step(column, column, number, no, no, column, number.astype(jnp.int32))
+        replay = jax.jit(extend)(replay, step, jnp.asarray(keep))
+    assert (int(replay.size), int(replay.head)) == (5, 1)
+    np.testing.assert_array_equal(replay.steps.reward[:, 0], [11, 2, 3, 8, 9])  # 0, the oldest, was written over
+    np.testing.assert_array_equal(replay.steps.obs[:, 0, 0], [11, 2, 3, 8, 9])

@@ -8,6 +8,10 @@ class UsageError(ValueError):
     """Bad input, refused before anything is built. Its message is one line: what was wrong and what is accepted."""
 
 
+class Diverged(RuntimeError):
+    """What is learned no longer gives numbers; nothing is saved over the last checkpoint."""
+
+
 class RenderUnavailable(RuntimeError):
     """This machine or this environment cannot draw a picture."""
 

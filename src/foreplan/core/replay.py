@@ -82,6 +82,18 @@ def insert(replay: Replay, step: Step) -> Replay:
     )
 
 
+def extend(replay: Replay, steps: Step, keep: Bool[Array, "n"]) -> Replay:
+    """Write those of `n` transitions that `keep` marks, leaves [n, ...], one after another over the oldest. Only of a
+    buffer of one environment that has room for `n`, and whose windows are of one transition: no two belong together."""
+    rows = jnp.where(keep, (replay.head + jnp.cumsum(keep) - 1) % replay.capacity, replay.capacity)
+    number = jnp.sum(keep, dtype=jnp.int32)
+    return Replay(
+        steps=jax.tree.map(lambda ring, new: ring.at[rows, 0].set(new, mode="drop"), replay.steps, steps),
+        head=(replay.head + number) % replay.capacity,
+        size=jnp.minimum(replay.size + number, replay.capacity),
+    )
+
+
 def sample(replay: Replay, batch_size: int, horizon: int, key: PRNGKeyArray, fade: float = 0.0) -> Window:
     """`batch_size` windows of `horizon` transitions, their beginnings uniform over all that is stored. With `fade` a
     beginning is drawn with a probability that goes as (its place from the oldest to the newest)^fade."""

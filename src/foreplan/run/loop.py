@@ -20,7 +20,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from foreplan.core.errors import EnvError, UsageError
+from foreplan.core.errors import Diverged, EnvError, UsageError
 from foreplan.core.replay import insert
 from foreplan.core.types import Agent, Refits, Step, VectorEnv
 from foreplan.envs import names
@@ -36,10 +36,6 @@ from foreplan.run.signals import Interrupted, StopSignals
 from foreplan.run.state import State, begin, extras, pack, put, unpack
 
 MakeEnv = Callable[..., VectorEnv]
-
-
-class Diverged(RuntimeError):
-    """The agent no longer gives numbers; nothing is saved over its last checkpoint."""
 
 
 @dataclass

@@ -1,0 +1,252 @@
+"""MBPO (Janner, Fu, Zhang, Levine: "When to Trust Your Model: Model-Based Policy Optimization", NeurIPS 2019).
+
+ 1. every `every` decisions, train the ensemble on all real data by maximum likelihood      `refit` (worlds/fitting.py)
+ 2. act in the environment by the policy; store the transition                              `act`
+ 3. branch off: from real states, k steps of the policy in the model, k on a schedule       `branch`, `Schedule`
+ 4. for each decision, G updates of the policy on what was imagined, and a little real data `learn`
+
+(Algorithm 2.) The policy is a `SAC`, held as a field and used as it is. Episodes end in the model as they do in the
+world: the ensemble learns where (no termination function is written by hand), a rollout is cut where its end is drawn,
+and the terminal transition is kept. Rollouts may also be gated by how far the elites disagree, after MACURA
+(Frauenknecht et al. 2024, "Trust the Model Where It Trusts Itself"), and thinned by it.
+"""
+
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float32, Int32, PRNGKeyArray
+
+from foreplan.agents.sac import SAC, Data, Entropy
+from foreplan.agents.sac import Learner as Policy
+from foreplan.core.errors import Diverged, UsageError
+from foreplan.core.learning import repeat_updates
+from foreplan.core.replay import Replay, Window, extend, sample
+from foreplan.core.types import Metrics, Spec, Step, TimeStep
+from foreplan.worlds.ensemble import EnsembleWorld, Member, Network
+from foreplan.worlds.fitting import WorldFitting, refit
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Steps of a rollout: `shortest` until `begin` decisions, then in a straight line up to `longest` at `end`."""
+
+    shortest: int = 1
+    longest: int = 1
+    begin: int = 20_000
+    end: int = 150_000
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.shortest <= self.longest:
+            raise UsageError(
+                f"rollouts go from {self.shortest} to {self.longest} steps; accepted: at least 1, and never shrinking"
+            )
+        if not 0 <= self.begin < self.end:
+            raise UsageError(f"rollouts grow from {self.begin} to {self.end} decisions; accepted: 0 <= begin < end")
+
+    def length(self, decisions: Int32[Array, ""]) -> Int32[Array, ""]:
+        share = (decisions.astype(jnp.float32) - self.begin) / (self.end - self.begin)
+        grown = self.shortest + jnp.clip(share, 0.0, 1.0) * (self.longest - self.shortest)
+        return jnp.floor(grown + 1e-4).astype(jnp.int32)
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    every: int = 250  # decisions between two fits of the model, each followed by rollouts
+    number: int = 100  # rollouts for each of these decisions
+    capacity: int = 100_000  # imagined transitions that are kept
+    schedule: Schedule = field(default_factory=Schedule)
+    gate: float | None = None  # a rollout ends where the elites disagree by more than this multiple of what they do on
+    #                            95 % of the real states that it might begin in; None: nowhere
+    thin: bool = False  # keep a transition with a probability that falls as the elites disagree, as exp(-disagreement)
+
+    def __post_init__(self) -> None:
+        if min(self.every, self.number) < 1 or self.capacity < self.every * self.number:
+            raise UsageError(
+                f"every {self.every} decisions {self.number} rollouts each do not fit a capacity of {self.capacity};"
+                " accepted: numbers from 1 up, and a capacity that holds one step of all"
+            )
+        if self.gate is not None and self.gate <= 0:
+            raise UsageError(f"gate is {self.gate}; accepted: numbers above 0, or none")
+
+
+class Learner(eqx.Module):
+    sac: Policy
+    world: EnsembleWorld
+    imagined: Replay
+
+
+@dataclass(frozen=True)
+class MBPO:
+    sac: SAC = field(default_factory=SAC)
+    network: Network = field(default_factory=Network)
+    fitting: WorldFitting = field(default_factory=WorldFitting)
+    rollouts: Rollouts = field(default_factory=Rollouts)
+    real_ratio: float = 0.05  # of each batch
+    utd: float = 20.0  # gradient updates a decision
+    min_seed_steps: int = 1000  # decisions at random before learning
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.real_ratio <= 1:
+            raise UsageError(f"real-ratio is {self.real_ratio}; accepted: numbers from 0 to 1")
+        if self.sac.data.n_step != 1:
+            raise UsageError(f"n-step is {self.sac.data.n_step}; accepted by MBPO: 1, for the model's steps are single")
+
+    def init(self, spec: Spec, key: PRNGKeyArray) -> Learner:
+        policy_key, world_key = jax.random.split(key)
+        return Learner(
+            sac=self.sac.init(spec, policy_key),
+            world=EnsembleWorld.create(spec, self.network, world_key),
+            imagined=Replay.create(replace(spec, num_envs=1), self.rollouts.capacity),
+        )
+
+    def seed_steps(self, spec: Spec) -> int:
+        return self.min_seed_steps
+
+    # ------------------------------------------------------------------ 2. act
+    def memory(self, spec: Spec) -> tuple[()]:
+        return self.sac.memory(spec)
+
+    def act(
+        self, learner: Learner, timestep: TimeStep, memory: tuple[()], key: PRNGKeyArray, explore: bool
+    ) -> tuple[Float32[Array, "env action"], tuple[()], Metrics]:
+        return self.sac.act(learner.sac, timestep, memory, key, explore)
+
+    # ------------------------------------------------------------------ 1. train the model
+    def refit_every(self, spec: Spec) -> int:
+        return self.rollouts.every
+
+    def refit(self, learner: Learner, replay: Replay, key: PRNGKeyArray) -> tuple[Learner, Metrics]:
+        """Raises Diverged where a member no longer gives numbers."""
+        fit_key, branch_key, check_key = jax.random.split(key, 3)
+        world, metrics = refit(learner.world, replay, self.fitting, fit_key)
+        check_finite(world, sample(replay, 256, 1, check_key))
+        imagined, branched = self.branch(replace(learner, world=world), replay, branch_key)
+        return replace(learner, world=world, imagined=imagined), {
+            f"model_{k}": v for k, v in metrics.items()
+        } | branched
+
+    # ------------------------------------------------------------------ 3. branch off
+    @partial(jax.jit, static_argnames="self")
+    def branch(self, learner: Learner, replay: Replay, key: PRNGKeyArray) -> tuple[Replay, Metrics]:
+        """The buffer of imagined transitions after k-step rollouts from real states."""
+        world, shares = learner.world, len(learner.world.elites)
+        number = self.rollouts.every * self.rollouts.number // shares * shares
+        start_key, limit_key, key = jax.random.split(key, 3)
+        obs = sample(replay, number, 1, start_key).obs[:, 0]
+        limit = jnp.full((), jnp.inf)
+        if self.gated:
+            action = self.choose(learner.sac, obs, limit_key)
+            limit = (self.rollouts.gate or 1.0) * jnp.percentile(disagreement(world, obs, action), 95.0)
+
+        def step(
+            t: Int32[Array, ""], carry: tuple[Replay, Array, Bool[Array, "n"]]
+        ) -> tuple[Replay, Array, Bool[Array, "n"]]:
+            imagined, obs, alive = carry
+            action_key, move_key, end_key, thin_key = jax.random.split(jax.random.fold_in(key, t), 4)
+            action = self.choose(learner.sac, obs, action_key)
+            after, reward, going_on = world.transitions(obs, action, move_key)
+            terminated = jax.random.uniform(end_key, going_on.shape) > going_on
+            alive = alive & jnp.all(jnp.isfinite(after), axis=1) & jnp.isfinite(reward)
+            keep = alive
+            if self.gated:
+                doubt = disagreement(world, obs, action) / limit
+                alive = alive & ((doubt <= 1.0) | (self.rollouts.gate is None))
+                thinned = jax.random.uniform(thin_key, doubt.shape) > jnp.exp(-doubt)
+                keep = alive & ~(thinned & self.rollouts.thin)
+            never, episode = jnp.zeros_like(terminated), jnp.zeros(terminated.shape, jnp.int32)
+            imagined = extend(imagined, Step(obs, action, reward, terminated, never, after, episode), keep)
+            return imagined, after, alive & ~terminated
+
+        length = self.rollouts.schedule.length(replay.size * replay.steps.reward.shape[1])
+        begin = learner.imagined, obs, jnp.ones(number, jnp.bool_)
+        imagined, _, alive = jax.lax.fori_loop(0, length, step, begin)
+        return imagined, {
+            "rollout_length": length.astype(jnp.float32),
+            "rollouts_whole": jnp.mean(alive, dtype=jnp.float32),
+            "imagined_transitions": imagined.size.astype(jnp.float32),
+        }
+
+    @property
+    def gated(self) -> bool:
+        return self.rollouts.gate is not None or self.rollouts.thin
+
+    def choose(self, learner: Policy, obs: Float32[Array, "n obs"], key: PRNGKeyArray) -> Float32[Array, "n action"]:
+        return self.sac.sample(jax.vmap(learner.policy)(self.sac.seen_as(learner, obs)), key)[0]
+
+    # ------------------------------------------------------------------ 4. update the policy
+    @partial(jax.jit, static_argnames=("self", "num_updates"), donate_argnames="learner")
+    def learn(self, learner: Learner, replay: Replay, key: PRNGKeyArray, num_updates: int) -> tuple[Learner, Metrics]:
+        """Every batch has `real_ratio` of real transitions, the rest are imagined."""
+        real = round(self.real_ratio * self.sac.data.batch_size)
+
+        def update(policy: Policy, window: Window, key: PRNGKeyArray) -> tuple[Policy, Metrics]:
+            sample_key, update_key = jax.random.split(key)
+            imagined = sample(learner.imagined, self.sac.data.batch_size - real, 1, sample_key)
+            both = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), window, imagined)
+            return self.sac.update(policy, both, update_key)
+
+        policy, metrics = repeat_updates(
+            update,
+            self.sac.observe(learner.sac, replay),
+            replay,
+            key,
+            num_updates=num_updates,
+            batch_size=real,
+            horizon=1,
+        )
+        return replace(learner, sac=policy), metrics
+
+
+def disagreement(
+    world: EnsembleWorld, obs: Float32[Array, "n obs"], action: Float32[Array, "n action"]
+) -> Float32[Array, "n"]:
+    """How far the elites' predictions of the next observation lie apart: the standard deviation between them, in the
+    targets' units, averaged over dimensions."""
+
+    def predict(member: Member) -> Float32[Array, "n obs"]:
+        return jax.vmap(member.predict)(obs, action)[0] / member.scaling.target_std[None]
+
+    return jnp.mean(jnp.std(jax.lax.map(predict, world.members(world.elites)), axis=0), axis=1)
+
+
+def check_finite(world: EnsembleWorld, window: Window) -> None:
+    """Raise Diverged where a member's prediction of a dimension, or of the reward, is not a number."""
+    members = world.members(jnp.arange(world.num_members, dtype=jnp.int32))
+
+    def predict(member: Member) -> Float32[Array, "obs_and_reward"]:
+        obs, action = window.obs[:, 0], window.action[:, 0]
+        after = jax.vmap(member.predict)(obs, action)[0]
+        reward = jax.vmap(member.reward)(obs, action, window.obs[:, 1])
+        return jnp.sum(jnp.concatenate([after, reward[:, None]], axis=1), axis=0)
+
+    wrong = ~np.isfinite(np.asarray(jax.device_get(jax.jit(partial(jax.lax.map, predict))(members))))
+    if wrong.any():
+        member, dimension = (int(i) for i in np.argwhere(wrong)[0])
+        what = "the reward" if dimension == wrong.shape[1] - 1 else f"dimension {dimension} of the next observation"
+        raise Diverged(f"member {member} of the model no longer gives numbers for {what}: its fit has diverged")
+
+
+def _official(target: float, utd: float = 20.0, **schedule: int) -> MBPO:
+    """As the authors set it for a task: the entropy's target in nats of a whole action, and the rollouts' schedule."""
+    official = SAC(entropy=Entropy(target=target), data=Data(batch_size=256))
+    return MBPO(
+        sac=official,
+        rollouts=Rollouts(number=400, capacity=400_000, schedule=Schedule(**schedule)),
+        utd=utd,
+        min_seed_steps=5000,
+    )
+
+
+SIZES = {
+    "default": MBPO(),  # fewer rollouts and random steps than the paper's; the entropy's target is -1 a dimension
+    "ant": _official(-4.0, longest=25, begin=20_000, end=100_000),
+    "halfcheetah": _official(-3.0, utd=40.0),
+    "hopper": _official(-1.0, longest=15, begin=20_000, end=150_000),
+    "humanoid": _official(-2.0, longest=25, begin=20_000, end=300_000),
+    "inverted-pendulum": _official(-0.05, utd=10.0),
+    "walker2d": _official(-3.0),
+}

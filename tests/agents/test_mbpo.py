@@ -1,0 +1,150 @@
+"""What is particular to MBPO: rollouts that branch off and end as they should, and what a batch is made of."""
+
+import re
+from dataclasses import replace
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from cases import MODEL_BASED
+from probes import remember
+
+from foreplan.agents.mbpo import MBPO, Learner, Rollouts, Schedule, disagreement
+from foreplan.core.errors import Diverged, UsageError
+from foreplan.core.replay import Replay
+from foreplan.core.types import Spec
+from foreplan.worlds.ensemble import EnsembleWorld
+
+SPEC = Spec(obs_shape=(2,), action_dim=1, num_envs=1)
+KEY = jax.random.key(0)
+
+
+def zeros(steps: int = 40) -> Replay:
+    """Real transitions: all observations and rewards 0, episodes of five steps."""
+    replay, nothing = Replay.create(SPEC, 64), np.zeros(2, np.float32)
+    for t in range(steps):
+        replay = remember(replay, [(nothing, 0.0, False, t % 5 == 4, nothing)], np.zeros((1, 1)), t // 5)
+    return replay
+
+
+def counting(monkeypatch: pytest.MonkeyPatch, last: float) -> None:
+    """A model in which the observation goes up by 1 and pays what it reaches, and in which `last` is the end."""
+
+    def transitions(self: EnsembleWorld, obs: Any, action: Any, key: Any) -> Any:
+        after = obs + 1.0
+        return after, after[:, 0], jnp.where(after[:, 0] >= last, 0.0, 1.0)
+
+    monkeypatch.setattr(EnsembleWorld, "transitions", transitions)
+
+
+def branched(agent: MBPO, learner: Learner | None = None) -> tuple[Any, Any]:
+    """What `branch` leaves in the buffer, oldest first, and its metrics."""
+    learner = learner or agent.init(SPEC, KEY)
+    imagined, metrics = agent.branch(learner, zeros(), KEY)
+    return jax.tree.map(lambda ring: np.asarray(ring)[: int(imagined.size), 0], imagined.steps), metrics
+
+
+def test_rollouts_end_where_the_model_says_and_keep_the_terminal_transition(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five steps were asked for, the world ends after three (PITFALLS 5)."""
+    counting(monkeypatch, last=3.0)
+    rollouts = Rollouts(every=10, number=4, capacity=400, schedule=Schedule(5, 5))
+    steps, metrics = branched(replace(MODEL_BASED, rollouts=rollouts))
+    assert len(steps.reward) == 3 * 40
+    np.testing.assert_array_equal(steps.obs[:, 0], np.repeat([0.0, 1.0, 2.0], 40))
+    np.testing.assert_array_equal(steps.next_obs, steps.obs + 1.0)
+    np.testing.assert_array_equal(steps.reward, steps.next_obs[:, 0])
+    np.testing.assert_array_equal(steps.terminated, steps.next_obs[:, 0] == 3.0)
+    assert float(metrics["rollouts_whole"]) == 0.0
+
+
+def test_rollouts_are_as_long_as_scheduled(monkeypatch: pytest.MonkeyPatch) -> None:
+    counting(monkeypatch, last=np.inf)
+    for length in (1, 2):
+        rollouts = Rollouts(every=10, number=4, capacity=100, schedule=Schedule(length, length))
+        steps, metrics = branched(replace(MODEL_BASED, rollouts=rollouts))
+        assert len(steps.reward) == 40 * length
+        assert not steps.terminated.any()
+        assert (float(metrics["rollout_length"]), float(metrics["rollouts_whole"])) == (length, 1.0)
+
+
+def test_the_schedule_is_the_papers() -> None:
+    """Hopper: 1 until epoch 20, 15 from epoch 150, in a straight line (Janner et al. 2019, appendix C)."""
+    hopper = Schedule(1, 15, 20_000, 150_000)
+    lengths = [int(hopper.length(jnp.int32(d))) for d in (0, 20_000, 85_000, 149_000, 150_000, 10**6)]
+    assert lengths == [1, 1, 8, 14, 15, 15]
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.25, 1.0])
+def test_a_batch_has_its_share_of_real_transitions(monkeypatch: pytest.MonkeyPatch, ratio: float) -> None:
+    """Real rewards are 0, imagined ones 1, and nothing lies beyond: so the mean target is the imagined share."""
+    counting(monkeypatch, last=np.inf)
+    agent = replace(MODEL_BASED, real_ratio=ratio, sac=replace(MODEL_BASED.sac, discount=0.0))
+    learner = agent.init(SPEC, KEY)
+    imagined, _ = agent.branch(learner, zeros(), KEY)
+    _, metrics = agent.learn(eqx.tree_at(lambda it: it.imagined, learner, imagined), zeros(), KEY, 1)
+    assert float(metrics["target"]) == pytest.approx(1.0 - ratio, abs=1e-6)
+
+
+def test_a_gate_ends_rollouts_where_the_elites_disagree(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They disagree by 1 where rollouts begin, and by 1 more after each step."""
+
+    def doubt(world: Any, obs: Any, action: Any) -> Any:
+        return obs[:, 0] + 1.0
+
+    counting(monkeypatch, last=np.inf)
+    monkeypatch.setattr("foreplan.agents.mbpo.disagreement", doubt)
+    rollouts = Rollouts(every=10, number=4, capacity=400, schedule=Schedule(5, 5), gate=3.5)
+    steps, _ = branched(replace(MODEL_BASED, rollouts=rollouts))
+    np.testing.assert_array_equal(steps.obs[:, 0], np.repeat([0.0, 1.0, 2.0], 40))
+    thin, _ = branched(replace(MODEL_BASED, rollouts=replace(rollouts, gate=None, thin=True)))
+    kept = [int((thin.obs[:, 0] == n).sum()) for n in range(5)]
+    assert kept[0] == pytest.approx(40 * np.exp(-1.0), abs=8)
+    assert sum(kept[3:]) < 8  # 40 (exp(-4) + exp(-5)) = 1 is expected
+
+
+def test_elites_that_are_alike_do_not_disagree() -> None:
+    world = MODEL_BASED.init(SPEC, KEY).world
+    obs, action = jax.random.normal(KEY, (8, 2)), jnp.zeros((8, 1))
+    apart = disagreement(world, obs, action)
+    assert np.all(np.asarray(apart) > 0)
+    alike = eqx.tree_at(lambda w: w.elites, world, jnp.zeros_like(world.elites))
+    np.testing.assert_allclose(disagreement(alike, obs, action), 0.0, atol=1e-6)
+
+
+def test_a_model_that_has_diverged_is_named_by_member_and_dimension() -> None:
+    learner = MODEL_BASED.init(SPEC, KEY)
+    last = learner.world.nets["dynamics"].net.layers[-1]
+    poisoned = last.bias.at[2, 1].set(jnp.nan)
+    learner = eqx.tree_at(lambda it: it.world.nets["dynamics"].net.layers[-1].bias, learner, poisoned)
+    with pytest.raises(Diverged, match=r"member 2 of the model .* dimension 1"):
+        MODEL_BASED.refit(learner, zeros(), KEY)
+
+
+def test_refitting_is_deterministic_and_fills_the_buffer() -> None:
+    learner = MODEL_BASED.init(SPEC, KEY)
+    once, metrics = MODEL_BASED.refit(learner, zeros(), KEY)
+    again, _ = MODEL_BASED.refit(learner, zeros(), KEY)
+    for one, other in zip(jax.tree.leaves(once), jax.tree.leaves(again), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert int(once.imagined.size) == 40
+    assert all(np.isfinite(value) for value in metrics.values())
+
+
+@pytest.mark.parametrize(
+    ("make", "complaint"),
+    [
+        (lambda: replace(MODEL_BASED, real_ratio=1.5), "real-ratio is 1.5; accepted: numbers from 0 to 1"),
+        (lambda: replace(MODEL_BASED, real_ratio=-0.1), "real-ratio is -0.1"),
+        (lambda: Schedule(shortest=1, longest=0), "from 1 to 0 steps; accepted: at least 1, and never shrinking"),
+        (lambda: Schedule(begin=10, end=10), "accepted: 0 <= begin < end"),
+        (lambda: Rollouts(every=250, number=400, capacity=1000), "a capacity that holds one step of all"),
+        (lambda: Rollouts(gate=0.0), "gate is 0.0; accepted: numbers above 0"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(make: Any, complaint: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(complaint)) as refused:
+        make()
+    assert "\n" not in str(refused.value)
