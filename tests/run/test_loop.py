@@ -296,6 +296,7 @@ def test_tensorboard_is_told_what_the_log_says(tmp_path, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorboardX", None)  # as where it is not installed
     with pytest.raises(UsageError, match="tensorboard needs the package tensorboardX"):
         train(Toy(), replace(SHORT, tensorboard=True), tmp_path / "other")
+    assert not (tmp_path / "other").exists()
 
 
 def test_the_meter_counts_episodes_across_environments() -> None:

@@ -37,7 +37,7 @@ class Log:
 
     def __init__(self, out: Path, tensorboard: bool = False) -> None:
         self.metrics, self.evaluations = Lines(out / "metrics.jsonl"), Lines(out / "eval.jsonl")
-        self.board = _tensorboard(out / "tensorboard") if tensorboard else None
+        self.board = summary_writer()(str(out / "tensorboard")) if tensorboard else None
 
     def write(self, record: Mapping[str, Any]) -> None:
         self.metrics.write(record)
@@ -141,9 +141,10 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _tensorboard(path: Path) -> Any:
+def summary_writer() -> Any:
+    """The class that writes TensorBoard's files. Raises UsageError where it is not installed."""
     try:
         from tensorboardX import SummaryWriter
     except ImportError as error:
         raise UsageError("tensorboard needs the package tensorboardX: pip install 'foreplan[track]'") from error
-    return SummaryWriter(str(path))
+    return SummaryWriter

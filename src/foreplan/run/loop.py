@@ -29,7 +29,7 @@ from foreplan.run.clock import Pace, Stopwatch
 from foreplan.run.display import Display, Plain
 from foreplan.run.evaluate import evaluate
 from foreplan.run.experts import taught
-from foreplan.run.log import Log
+from foreplan.run.log import Log, summary_writer
 from foreplan.run.randomness import Keys, random_actions
 from foreplan.run.settings import Settings, check_actions, check_agent, read_config, write_config
 from foreplan.run.signals import Interrupted, StopSignals
@@ -104,6 +104,8 @@ def train(
     if out.exists() and (not out.is_dir() or any(not path.name.startswith(".") for path in out.iterdir())):
         raise UsageError(f"{out} exists; continue it with `foreplan resume {out}`, or choose another with --out")
     check_agent(agent)
+    if settings.tensorboard:
+        summary_writer()  # which raises, where it is not installed, before anything is written
     with closing(_training_env(settings, make_env)) as env, display or Plain() as display:
         check_actions(agent, settings.env, env.spec)
         lessons = taught(agent, env)
