@@ -92,6 +92,10 @@ class Journal:
         """All that count, without those undone."""
         return [label for label in self._labels.values() if label.id not in self._undone]
 
+    def knows(self, id: str) -> bool:
+        """Whether there is a label of this id, also where it was taken back."""
+        return id in self._labels
+
     def add(self, label: Label) -> bool:
         """Whether it is new. It is on the disk when this returns. Raises UsageError where it does not fit."""
         fault = label.fault(*self._dims)

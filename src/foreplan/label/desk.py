@@ -51,7 +51,6 @@ class Desk:
         self.journal, self.spec, self._clock = journal, spec, clock
         self._lock = threading.RLock()
         self._answered = {label.state: label for label in journal.labels}
-        self._known = {label.id for label in journal.labels}  # those taken back since, too
         self._pages: dict[str, str] = {}  # which page gave the label of this id
         self.queue: Queue | None = None
 
@@ -99,7 +98,7 @@ class Desk:
         queue = self._queue
         if policy != queue.policy.version:
             raise Refused(409, f"{queue.policy.version} has replaced {policy}: this state is no longer asked about")
-        if state not in queue.visits:
+        if not isinstance(state, str) or state not in queue.visits:
             raise Refused(404, f"unknown state {state!r}: it is not among those asked about")
         return queue.visits[state]
 
@@ -120,7 +119,7 @@ class Desk:
         """Write a label down; False where it was known already. Raises Refused."""
         id, verdict, page = (_word(message, name) for name in ("id", "verdict", "page"))
         with self._lock:
-            if id in self._known:
+            if self.journal.knows(id):
                 return False
             if verdict not in VERDICTS:
                 match = nearest(verdict, VERDICTS)
@@ -145,7 +144,6 @@ class Desk:
                 seconds=_seconds(message.get("seconds")),
             )
             self.journal.add(label)
-            self._known.add(id)
             self._pages[id] = page
             self._answered[visit.id] = label
             return True
@@ -154,7 +152,7 @@ class Desk:
         """Take a label back, and hand its state to the page again; False where that was done already."""
         id, page = _word(message, "undo"), _word(message, "page")
         with self._lock:
-            if id not in self._known:
+            if not self.journal.knows(id):
                 raise Refused(404, f"there is no label {id!r} to take back")
             if self._pages.get(id, page) != page:
                 raise Refused(409, "this label is someone else's")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from foreplan.core.errors import UsageError
+from foreplan.label.imitation import Imitation
 from foreplan.label.retraining import Fit
 from foreplan.label.server import application
 from foreplan.label.session import FOLDER, Options, Session
@@ -21,7 +22,7 @@ def serve(
     fit: Fit | None = None,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-    """Returns, when it is stopped, how many labels there are. Raises UsageError."""
+    """`fit` retrains; None: by imitation. Returns, when it is stopped, how many labels there are. Raises UsageError."""
     try:
         import uvicorn
     except ImportError as error:
@@ -29,7 +30,7 @@ def serve(
     saved = Saved.open(run, say)
     with listen(host, port) as listener:
         token = token_of(run / FOLDER)
-        session = Session(saved, options, fit, say)
+        session = Session(saved, options, fit or Imitation(saved, options.episodes).fit, say)
         app = application(session, token, ("127.0.0.1", "localhost", host))
         say(f"label at http://{host}:{listener.getsockname()[1]}/?token={token}")
         try:

@@ -101,6 +101,11 @@ class Session:
                 self._picture(visit)
                 self.desk.make_ready(visit.id)
 
+    def prepared(self) -> None:
+        """Wait until all pictures are made."""
+        if self._preparing is not None:
+            self._preparing.join()
+
     def _picture(self, visit: Visit) -> tuple[bytes, Strip]:
         if visit.id not in self._pictures:
             frame, clip = self.studio.frame(visit), self.studio.clip(visit)
@@ -224,8 +229,7 @@ class Session:
 
     def close(self) -> None:
         self._closed.set()
-        if self._preparing is not None:
-            self._preparing.join()
+        self.prepared()
         if self.retraining is not None:
             self.retraining.wait()
         self.studio.close()

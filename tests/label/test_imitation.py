@@ -1,0 +1,46 @@
+"""Retraining from labels: the fit does what people said, and keeps to what the policy did where they said nothing."""
+
+import jax
+import numpy as np
+import pytest
+from labelled import made
+
+from foreplan.agents.bc import BC
+from foreplan.data.journal import Label
+from foreplan.label.imitation import WEIGHT, Imitation
+from foreplan.label.policies import newest, save
+from foreplan.label.visits import collect
+from foreplan.run.saved import Saved
+
+
+def test_a_new_policy_does_what_was_said_and_else_what_the_old_one_did(tmp_path) -> None:
+    saved = Saved.open(made(tmp_path / "walk"), lambda line: None)
+    env = saved.make_env("toys:walk")
+    policy = newest(tmp_path / "labels", saved, env.spec)
+    visits, _ = collect(policy, env, 20)
+    right = [visit for visit in visits if visit.obs[0] > 0.3]
+    labels = [
+        Label(f"{i}", v.id, tuple(map(float, v.obs)), (0.0,), (-0.8,), "label", "human:anna", 0.0, "policy-0", 1.0)
+        for i, v in enumerate(right)
+    ]
+    curve = []
+    imitation = Imitation(saved, 20)
+    after = imitation.fit(policy, labels, lambda epoch, loss: curve.append((epoch, loss)))
+    assert (after.number, type(after.agent)) == (1, BC)
+    assert len(imitation.examples(labels).obs) == len(visits) + (WEIGHT - 1) * len(labels)
+    assert len(curve) >= 3
+    assert min(loss for _, loss in curve) < curve[0][1]
+
+    def act(visit) -> float:
+        return float(after.agent.act(after.learner, visit.timestep, (), jax.random.key(0), False)[0][0, 0])
+
+    assert np.mean([act(visit) for visit in right]) == pytest.approx(-0.8, abs=0.2)
+    left = [visit for visit in visits if visit.obs[0] < -0.3]
+    told = np.array([visit.action[0] for visit in left])
+    assert np.mean(np.abs(np.array([act(visit) for visit in left]) - told)) < 0.3
+
+    save(tmp_path / "labels", after)
+    again = newest(tmp_path / "labels", saved, env.spec)
+    assert (again.number, again.agent) == (1, after.agent)
+    for one, other in zip(jax.tree.leaves(again.learner), jax.tree.leaves(after.learner), strict=True):
+        np.testing.assert_array_equal(one, other)
