@@ -113,7 +113,7 @@ class TDMPC2:
         return max(self.min_seed_steps, 5 * (spec.episode_length or 0))
 
     def discount_for(self, episode_length: int | None) -> float:
-        """A discount whose horizon is a fifth of the episode, within [0.95, 0.99] (TD-MPC2, appendix B, up to 0.995)."""
+        """A discount whose horizon is a fifth of the episode, within [0.95, 0.99] (TD-MPC2, appendix B: 0.995)."""
         if self.discount is not None:
             return self.discount
         return 0.99 if episode_length is None else min(0.99, max(0.95, 1.0 - 5.0 / episode_length))
