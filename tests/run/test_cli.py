@@ -142,6 +142,6 @@ def test_help_does_not_wait_for_jax() -> None:
 
 def test_envs_and_check(capsys) -> None:
     code, out, _ = said(capsys, "envs", "jax/", "--json")
-    assert (code, json.loads(out[-1])["envs"]) == (0, ["jax/cartpole-swingup", "jax/pendulum"])
+    assert (code, json.loads(out[-1])["envs"]) == (0, ["jax/cartpole-pets", "jax/cartpole-swingup", "jax/pendulum"])
     code, out, _ = said(capsys, "check", "jax/pendulum", "--json")
     assert (code, json.loads(out[-1])["ok"]) == (0, True)

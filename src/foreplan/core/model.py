@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float32, PRNGKeyArray
 
+UNROLLED = 5  # steps of a look ahead that are compiled into one stretch: all of them would take minutes to compile
 State = Any  # a pytree; its meaning belongs to the model
 
 
@@ -61,12 +62,15 @@ def returns(
 
     Candidates scored with the same `key` share their random numbers, so that they differ by their actions alone.
     """
-    total, discount = jnp.zeros(()), jnp.ones(())
     keys = jax.random.split(key, actions.shape[0] + 1)
-    for t in range(actions.shape[0]):
-        state, reward, step_discount = model.step(state, actions[t], keys[t])
-        total = total + discount * reward
-        discount = discount * step_discount
+
+    def step(carry: tuple[State, Array, Array], at: tuple[Array, Array]) -> tuple[tuple[State, Array, Array], None]:
+        state, total, discount = carry
+        state, reward, step_discount = model.step(state, *at)
+        return (state, total + discount * reward, discount * step_discount), None
+
+    begin, unroll = (state, jnp.zeros(()), jnp.ones(())), min(UNROLLED, actions.shape[0])
+    (state, total, discount), _ = jax.lax.scan(step, begin, (actions, keys[:-1]), unroll=unroll)
     return total + discount * model.value(state, keys[-1])
 
 

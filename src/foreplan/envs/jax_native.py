@@ -81,6 +81,7 @@ class CartpoleSwingup(JaxEnv):
     obs_units: ClassVar[tuple[str, ...]] = ("m", "", "", "m/s", "rad/s")
     episode_length: ClassVar[int] = 1000
     time_step: ClassVar[float] = 0.01
+    pole: ClassVar[float] = 1.0  # length in m
 
     def reset(self, key: PRNGKeyArray) -> Float32[Array, "4"]:
         """(cart position in m, pole angle from upright in rad, and their rates)."""
@@ -91,10 +92,20 @@ class CartpoleSwingup(JaxEnv):
         self, state: Float32[Array, "4"], action: Float32[Array, "1"], key: PRNGKeyArray
     ) -> tuple[Float32[Array, "4"], Float32[Array, ""], Float32[Array, ""]]:
         del key
-        gravity, time_step, rail = 9.81, self.time_step, 1.8
-        mass, pole_mass, half_length, force = 1.1, 0.1, 0.5, 10.0  # `mass` is of cart and pole together
-        position, angle, speed, velocity = state
         push = jnp.clip(action[0], -1.0, 1.0)
+        state = self.moved(state, push, self.time_step)
+        position, angle, _, velocity = state
+        upright = (jnp.cos(angle) + 1.0) / 2.0
+        centred = (1.0 + 0.1 ** ((position / 2.0) ** 2)) / 2.0
+        gentle = (5.0 - push**2) / 5.0
+        slow = (1.0 + 0.1 ** ((velocity / 5.0) ** 2)) / 2.0
+        return state, upright * centred * gentle * slow, jnp.ones(())
+
+    def moved(self, state: Float32[Array, "4"], push: Float32[Array, ""], time_step: float) -> Float32[Array, "4"]:
+        """The state after `time_step` seconds under a constant push, in [-1, 1]."""
+        gravity, rail, half_length = 9.81, 1.8, self.pole / 2
+        mass, pole_mass, force = 1.1, 0.1, 10.0  # `mass` is of cart and pole together
+        position, angle, speed, velocity = state
         sin, cos = jnp.sin(angle), jnp.cos(angle)
         drive = (force * push + pole_mass * half_length * velocity**2 * sin) / mass
         spin = (gravity * sin - cos * drive) / (half_length * (4.0 / 3.0 - pole_mass * cos**2 / mass))
@@ -104,11 +115,7 @@ class CartpoleSwingup(JaxEnv):
         at_end = jnp.abs(position + speed * time_step) >= rail  # the cart stops dead at the end of its rail
         position = jnp.clip(position + speed * time_step, -rail, rail)
         speed = jnp.where(at_end, 0.0, speed)
-        upright = (jnp.cos(angle) + 1.0) / 2.0
-        centred = (1.0 + 0.1 ** ((position / 2.0) ** 2)) / 2.0
-        gentle = (5.0 - push**2) / 5.0
-        slow = (1.0 + 0.1 ** ((velocity / 5.0) ** 2)) / 2.0
-        return jnp.stack([position, angle, speed, velocity]), upright * centred * gentle * slow, jnp.ones(())
+        return jnp.stack([position, angle, speed, velocity])
 
     def observe(self, state: Float32[Array, "4"]) -> Float32[Array, "obs"]:
         position, angle, speed, velocity = state
@@ -118,7 +125,35 @@ class CartpoleSwingup(JaxEnv):
         x, angle = float(state[0]), float(state[1])
         rail: Line = ((-1.8, 0.0), (1.8, 0.0), 0.03, GREY)
         cart: Line = ((x - 0.15, 0.0), (x + 0.15, 0.0), 0.12, BLUE)
-        return [rail, cart, ((x, 0.0), (x + np.sin(angle), np.cos(angle)), 0.05, ORANGE)]
+        tip = x + self.pole * np.sin(angle), self.pole * np.cos(angle)
+        return [rail, cart, ((x, 0.0), tip, 0.05, ORANGE)]
+
+
+class CartpolePETS(CartpoleSwingup):
+    """The task of PETS' cart-pole (Chua et al. 2018, section 6) for the cart of `CartpoleSwingup`: a pole of 0.6 m, 200
+    steps of 0.04 s, and a reward for how near the tip is to the point a pole's length above the rail's centre. Masses
+    and force are not the paper's. A return is below 200."""
+
+    episode_length: ClassVar[int] = 200
+    time_step: ClassVar[float] = 0.04
+    pole: ClassVar[float] = 0.6
+
+    def step(
+        self, state: Float32[Array, "4"], action: Float32[Array, "1"], key: PRNGKeyArray
+    ) -> tuple[Float32[Array, "4"], Float32[Array, ""], Float32[Array, ""]]:
+        del key
+        action, before = jnp.clip(action, -1.0, 1.0), self.observe(state)
+        for _ in range(4):  # a hundredth of a second each
+            state = self.moved(state, action[0], self.time_step / 4)
+        return state, tip_reward(before, action, self.observe(state)), jnp.ones(())
+
+
+def tip_reward(obs: Float32[Array, "5"], action: Float32[Array, "1"], after: Float32[Array, "5"]) -> Float32[Array, ""]:
+    """The reward of `CartpolePETS`, of what is observed before and after an action: exp(-(distance / pole)^2) less the
+    action's cost."""
+    del obs
+    position, cos, sin = after[0], after[1], after[2]
+    return jnp.exp(-((position / CartpolePETS.pole + sin) ** 2) - (cos - 1.0) ** 2) - 0.01 * action[0] ** 2
 
 
 def draw(lines: list[Line], size: int = 240) -> np.ndarray:

@@ -9,22 +9,20 @@
 Libraries are imported where they are needed: a worker that steps MuJoCo need not import JAX, nor the reverse.
 """
 
-import importlib
-import os
-import sys
 import time
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from foreplan.core.errors import EnvError, UsageError, unknown
+from foreplan.core.named import load
 from foreplan.envs.base import AdaptedEnv, Adapter, Env
 from foreplan.envs.batch import Batch
 
 if TYPE_CHECKING:
     from foreplan.core.types import VectorEnv
 
-JAX = {"jax/pendulum": "Pendulum", "jax/cartpole-swingup": "CartpoleSwingup"}
+JAX = {"jax/pendulum": "Pendulum", "jax/cartpole-swingup": "CartpoleSwingup", "jax/cartpole-pets": "CartpolePETS"}
 FORMS = "accepted: dmc/<domain>-<task>, gym/<id>, jax/<name>, package.module:factory; `foreplan envs` lists them"
 SLOW = 1e-3  # seconds a step above which worker processes pay for themselves
 
@@ -159,21 +157,9 @@ def jax_env(name: str) -> Any:
 
 
 def factory(name: str, kind: str = "environment") -> Any:
-    """The callable that `package.module:factory` names; modules are also looked for in the working directory. Raises
-    `UsageError`, which says what `kind` of thing was wanted."""
-    module_name, _, attribute = name.partition(":")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise UsageError(f"{kind} {name!r}: module {module_name!r} cannot be imported: {error}") from error
-    found = getattr(module, attribute, None)
-    if not callable(found):
-        callables = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        kind = "factory" if kind == "environment" else kind
-        raise unknown(kind, attribute, callables, hint=f"a callable of module {module_name!r} is needed")
-    return found
+    """The callable that `package.module:factory` names. Raises `UsageError`, which says what `kind` of thing was
+    wanted."""
+    return load(name, kind, "factory" if kind == "environment" else kind)
 
 
 def validate(name: str) -> None:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float32, PRNGKeyArray
 
+from foreplan.core.learning import over_batch
 from foreplan.core.model import Model, State, returns
 
 Risk = Callable[[Array], Array]  # returns [members, n] -> scores [n]
@@ -51,21 +52,54 @@ class MeanMinusDeviation:
 
 
 class Members(eqx.Module):
-    """Models of one world, stacked: each array leaf of `models` is [members, ...]. Planned in like a single model."""
+    """Models of one world, stacked: each array leaf of `models` is [members, ...]. Planned in like a single model. Each
+    is asked with `particles` draws of the random numbers; a draw stays with its member to the end, as in PETS' TS-inf.
+    """
 
     models: Model
     risk: Risk = eqx.field(static=True, default=Mean())
+    particles: int = eqx.field(static=True, default=1)
 
     def score(
         self, state: State, actions: Float32[Array, "n horizon action"], key: PRNGKeyArray
     ) -> Float32[Array, "n"]:
-        """Every candidate in every member, from one state, with the same random numbers."""
-
-        def member(model: Model) -> Float32[Array, "n"]:
-            return jax.vmap(lambda plan: returns(model, state, plan, key))(actions)
-
-        return self.risk(jax.vmap(member)(self.models))
+        """Every candidate in every member, from one state, with the same random numbers. The members take turns, so
+        that each asks for one matrix product for all candidates and draws: a batch of products takes three times as
+        long on a CPU."""
+        found = jax.lax.map(lambda model: drawn(model, state, actions, key, self.particles), self.models)
+        return self.risk(found.reshape(-1, len(actions)))
 
     def first(self) -> Model:
         """The one that offers proposals."""
         return jax.tree.map(lambda leaf: leaf[0], self.models)
+
+
+class Draws(eqx.Module):
+    """One model whose steps are random, asked with `particles` draws of the random numbers: in an ensemble of which
+    each step is another member's, PETS' TS-1. Planned in like a single model."""
+
+    model: Model
+    risk: Risk = eqx.field(static=True, default=Mean())
+    particles: int = eqx.field(static=True, default=1)
+
+    def score(
+        self, state: State, actions: Float32[Array, "n horizon action"], key: PRNGKeyArray
+    ) -> Float32[Array, "n"]:
+        """One draw after the other, so that within a step all candidates are of one member: one matrix product."""
+
+        def draw(key: PRNGKeyArray) -> Float32[Array, "n"]:
+            return jax.vmap(lambda plan: returns(self.model, state, plan, key))(actions)
+
+        return self.risk(jax.lax.map(draw, jax.random.split(key, self.particles)))
+
+    def first(self) -> Model:
+        return self.model
+
+
+def drawn(
+    model: Model, state: State, actions: Float32[Array, "n horizon action"], key: PRNGKeyArray, draws: int
+) -> Float32[Array, "draws n"]:
+    """What every candidate returns with every draw of the random numbers."""
+    pairs = jnp.broadcast_to(jax.random.split(key, draws)[:, None], (draws, len(actions)))
+    plans = jnp.broadcast_to(actions[None], (draws, *actions.shape))
+    return over_batch(lambda plan, key: returns(model, state, plan, key))(plans, pairs)

@@ -25,10 +25,10 @@ from jaxtyping import Array, Float32, Int32, PRNGKeyArray
 
 from foreplan.core.errors import UsageError
 from foreplan.core.model import Model, State, proposals, returns
-from foreplan.planners.risk import Members
+from foreplan.planners.risk import Draws, Members
 
 
-def plan(planner, model: Model | Members, state: State, memory, key: PRNGKeyArray):  # type: ignore[no-untyped-def]
+def plan(planner, model: Model | Members | Draws, state: State, memory, key: PRNGKeyArray):  # type: ignore[no-untyped-def]
     """Improve `memory` by rounds of ask, score and tell in `model` from `state`; compiled by whoever calls it.
 
     All candidates of all rounds share their random numbers. Returns (memory, number of invalid candidates): one whose
@@ -37,11 +37,11 @@ def plan(planner, model: Model | Members, state: State, memory, key: PRNGKeyArra
     if hasattr(planner, "plan"):  # one that needs more than returns
         return planner.plan(model, state, memory, key)
     prior_key, score_key, loop_key = jax.random.split(key, 3)
-    first = model.first() if isinstance(model, Members) else model
+    first = model.first() if isinstance(model, Members | Draws) else model
     offered = proposals(first, state, planner.horizon, planner.num_proposals, prior_key)
 
     def score(actions: Float32[Array, "n horizon action"]) -> Float32[Array, "n"]:
-        if isinstance(model, Members):
+        if isinstance(model, Members | Draws):
             return model.score(state, actions, score_key)
         return jax.vmap(lambda plan: returns(model, state, plan, score_key))(actions)
 

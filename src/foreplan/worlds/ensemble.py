@@ -17,14 +17,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float32, Int32, PRNGKeyArray
 
 from foreplan.core.maths import softplus
-from foreplan.core.model import Model
 from foreplan.core.types import Spec
 from foreplan.nn.nets import ACTIVATIONS, Perceptron
 
 Obs = Float32[Array, "obs"]
 Action = Float32[Array, "action"]
 Scalar = Float32[Array, ""]
-Known = Callable[[Obs, Action, Obs], Scalar]  # of (observation, action, next observation)
 
 
 @dataclass(frozen=True)
@@ -202,19 +200,3 @@ class EnsembleWorld(eqx.Module):
         shares = jax.tree.map(lambda x: x.reshape(len(self.elites), -1, *x.shape[1:]), rows)
         moved = jax.lax.map(lambda share: jax.vmap(partial(move, share[0]))(*share[1]), (elites, shares))
         return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), moved)
-
-
-class Foresight(Model):
-    """One member as a model to plan in; the state is an observation. A function that is given stands in for the
-    network: the reward, and the probability that the episode goes on, which enters the discount softly."""
-
-    member: Member
-    reward: Known | None = eqx.field(static=True, default=None)
-    continuation: Known | None = eqx.field(static=True, default=None)
-
-    def step(self, state: Obs, action: Action, key: PRNGKeyArray) -> tuple[Obs, Scalar, Scalar]:
-        after = self.member.next(state, action, key)
-        reward = (self.reward or self.member.reward)(state, action, after)
-        if self.continuation is not None:
-            return after, reward, self.continuation(state, action, after)
-        return after, reward, jax.nn.sigmoid(self.member.continue_logit(state, action, after))

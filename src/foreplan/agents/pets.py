@@ -1,0 +1,125 @@
+"""PETS (Chua, Calandra, McAllister, Levine: "Deep Reinforcement Learning in a Handful of Trials using Probabilistic
+Dynamics Models", NeurIPS 2018, algorithm 1).
+
+ 1. act at random for one episode                                       `seed_steps`
+ 2. after each episode, fit the ensemble to all data so far             `refit_every`, `refit` (worlds/fitting.py)
+ 3. for every decision, a planner asks again and again                  `act`
+      a. for candidate sequences of actions, from the last plan on      planners/icem.py, planners/cem.py
+      b. what becomes of particles that follow them through the         `look_ahead`
+         ensemble: each keeps to one member (TS-inf), or every step
+         is another member's (TS-1)
+      c. for the mean of the particles' returns                         `core.model.returns`, planners/risk.py
+    and does the plan's first action
+
+Differences from the authors' code, each on purpose: episodes are held out for early stopping and to rank the members;
+reward and end may be learned, and the probability of an end enters the discount; members differ by their weights at the
+beginning and by their draws of the data, not by bootstraps of it; candidates share random numbers; the default planner
+is iCEM with a hundredth of the candidates. The size `paper` has the paper's planner.
+"""
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Literal
+
+import jax
+from jaxtyping import Array, Float32, PRNGKeyArray
+
+from foreplan.core.errors import UsageError
+from foreplan.core.fitting import Fitting
+from foreplan.core.replay import Replay
+from foreplan.core.types import Memory, Metrics, Spec, TimeStep
+from foreplan.planners.acting import act, memories
+from foreplan.planners.cem import CEM
+from foreplan.planners.icem import ICEM
+from foreplan.planners.risk import CVaR, Draws, Mean, MeanMinusDeviation, Members
+from foreplan.worlds.ensemble import EnsembleWorld, Network
+from foreplan.worlds.fitting import WorldFitting, refit
+from foreplan.worlds.foresight import Foresight, Switching, check, compare, known
+
+
+@dataclass(frozen=True)
+class PETS:
+    """`reward` and `continuation` are "learned", or name a function of (obs, action, next obs), "module:function", that
+    JAX can trace: the reward, and the probability that the episode goes on."""
+
+    planner: ICEM | CEM = field(default_factory=ICEM)
+    network: Network = field(default_factory=Network)
+    fitting: WorldFitting = field(default_factory=WorldFitting)
+    risk: Mean | CVaR | MeanMinusDeviation = field(default_factory=Mean)
+    propagation: Literal["ts-inf", "ts-1"] = "ts-inf"
+    particles: int = 5
+    reward: str = "learned"
+    continuation: str = "learned"
+    every: int | None = None  # decisions between two fits; None: an episode, or 200 where its length is not known
+    min_seed_steps: int | None = None  # decisions at random; None: the same
+
+    def __post_init__(self) -> None:
+        if self.propagation not in ("ts-inf", "ts-1"):
+            raise UsageError(f"propagation is {self.propagation!r}; accepted: 'ts-inf', 'ts-1'")
+        if self.particles < 1 or (self.propagation == "ts-inf" and self.particles % self.network.elites):
+            raise UsageError(f"particles is {self.particles}; accepted: multiples of the elites, {self.network.elites}")
+
+    # ------------------------------------------------------------------ 1. and 2. what is learned, and when
+    @property
+    def utd(self) -> float:
+        return 0.0  # no gradient updates between the fits
+
+    def seed_steps(self, spec: Spec) -> int:
+        return self.min_seed_steps or self.refit_every(spec)
+
+    def refit_every(self, spec: Spec) -> int:
+        return self.every or spec.episode_length or 200
+
+    def init(self, spec: Spec, key: PRNGKeyArray) -> EnsembleWorld:
+        check(self.reward, "reward", spec)
+        check(self.continuation, "continuation", spec)
+        learned = {"reward": self.reward == "learned", "continuation": self.continuation == "learned"}
+        return EnsembleWorld.create(spec, self.network, key, **learned)
+
+    def refit(self, learner: EnsembleWorld, replay: Replay, key: PRNGKeyArray) -> tuple[EnsembleWorld, Metrics]:
+        learner, metrics = refit(learner, replay, self.fitting, key)
+        return learner, metrics | compare(replay, self.reward, self.continuation)
+
+    def learn(
+        self, learner: EnsembleWorld, replay: Replay, key: PRNGKeyArray, num_updates: int
+    ) -> tuple[EnsembleWorld, Metrics]:
+        return learner, {}
+
+    # ------------------------------------------------------------------ 3. act
+    def memory(self, spec: Spec) -> Memory:
+        return memories(self.planner, spec)
+
+    @partial(jax.jit, static_argnames=("self", "explore"))
+    def act(
+        self, learner: EnsembleWorld, timestep: TimeStep, memory: Memory, key: PRNGKeyArray, explore: bool
+    ) -> tuple[Float32[Array, "env action"], Memory, Metrics]:
+        return act(self.planner, partial(self.look_ahead, learner), timestep, memory, key, explore)
+
+    def look_ahead(
+        self, learner: EnsembleWorld, obs: Float32[Array, "obs"], key: PRNGKeyArray
+    ) -> tuple[Members | Draws, Float32[Array, "obs"]]:
+        """The elites as a model to plan in, for any planner; its state is what is observed."""
+        members = Foresight(
+            learner.members(learner.elites),
+            reward=known(self.reward, "reward"),
+            continuation=known(self.continuation, "continuation"),
+        )
+        if self.propagation == "ts-1":
+            return Draws(Switching(members), self.risk, self.particles), obs
+        return Members(members, self.risk, self.particles // self.network.elites), obs
+
+
+SIZES: dict[str, PETS] = {
+    # The CPU default: few, correlated, warm-started candidates; one particle a member.
+    "small": PETS(
+        planner=ICEM(horizon=25, num_samples=50, num_elites=10, iterations=3, decay=1.0),
+        network=Network(members=5, elites=5, layers=3),
+        fitting=WorldFitting(Fitting(batch_size=32, max_epochs=50, patience=8)),
+    ),
+    "paper": PETS(
+        planner=CEM(horizon=25, num_samples=400, num_elites=40, iterations=5, momentum=0.1, warm_std=0.0),
+        network=Network(members=5, elites=5, layers=3, width=500),
+        fitting=WorldFitting(Fitting(batch_size=32, max_epochs=50, patience=8)),
+        particles=20,
+    ),
+}
