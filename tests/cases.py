@@ -10,13 +10,15 @@ import numpy as np
 from foreplan.agents.bc import BC
 from foreplan.agents.dagger import DAgger
 from foreplan.agents.experts import CallableExpert
+from foreplan.agents.mbmpc import MBMPC
 from foreplan.agents.mbpo import MBPO, Rollouts
+from foreplan.agents.pets import PETS
 from foreplan.agents.sac import SAC, Critic, Data
 from foreplan.agents.sac import Optimiser as Rates
 from foreplan.agents.tdmpc import TDMPC2, Network, Optimiser
 from foreplan.core.fitting import Fitting
 from foreplan.core.maths import TwoHot
-from foreplan.core.types import Spec, TimeStep
+from foreplan.core.types import Refits, Spec, TimeStep
 from foreplan.nn.network import Architecture
 from foreplan.planners.cem import CEM
 from foreplan.planners.icem import ICEM
@@ -63,9 +65,20 @@ MODEL_BASED = MBPO(
     min_seed_steps=20,
 )
 
+WORLD_FITTING = WorldFitting(Fitting(batch_size=16, max_epochs=1))
+TINY = WorldNetwork(members=3, elites=2, layers=2, width=16, head_width=16)
+SMALL_PETS = PETS(ICEM(horizon=3, num_samples=16, num_elites=4, iterations=2), TINY, WORLD_FITTING, particles=4)
+PLAIN_MPC = MBMPC(
+    SMALL_PETS.planner,  # random shooting often has the same best candidate in different states
+    replace(TINY, members=1, elites=1, probabilistic=False),
+    WORLD_FITTING,
+)
+
 AGENTS: dict[str, Any] = {
     "bc": CLONE,
     "dagger": DAgger(policy=CLONE).taught_by(EXPERT),
+    "mbmpc": PLAIN_MPC,
+    "pets": SMALL_PETS,
     "tdmpc2": TD_MPC2,
     "sac": PLAIN_SAC,
     "frugal": FRUGAL_SAC,
@@ -75,6 +88,8 @@ AGENTS: dict[str, Any] = {
 FALLING = {
     "bc": ("policy_loss",),
     "dagger": ("policy_loss",),
+    "mbmpc": ("dynamics_error", "reward_error"),
+    "pets": ("dynamics_error", "reward_error"),
     "tdmpc2": ("reward_loss", "continuation_loss"),
     "sac": ("policy_loss",),
     "frugal": ("critic_loss",),
@@ -93,6 +108,13 @@ PLANNERS: dict[str, Any] = {
     "predictive sampling": predictive_sampling(4, 4, "cubic", num_samples=512, iterations=20, std=0.1),
     "limited cem": Limited(CEM(horizon=4, num_samples=128, num_elites=16, iterations=16), rate=1.5),
 }
+
+
+def taught(agent: Any, learner: Any, replay: Any, key: Any) -> tuple[Any, Any]:
+    """What the agent learns at one go: from a batch, or, where that is all it does, from all data."""
+    if agent.utd == 0 and isinstance(agent, Refits):
+        return agent.refit(learner, replay, key)
+    return agent.learn(learner, replay, key, 1)
 
 
 def timestep(obs: Any, first: Any = None) -> TimeStep:

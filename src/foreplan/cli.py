@@ -67,7 +67,8 @@ def parse(kind: type[T], argv: Sequence[str], program: str) -> T:
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            return tyro.cli(kind, args=list(argv), prog=program)
+            config = (tyro.conf.AvoidSubcommands,)  # of several kinds of planner, the one that the preset has
+            return tyro.cli(kind, args=list(argv), prog=program, config=config)
     except SystemExit as stop:
         if not stop.code:  # --help
             raise

@@ -21,6 +21,8 @@ from foreplan.core.fitting import Fitting
 from foreplan.core.replay import Replay
 from foreplan.core.types import Memory, Metrics, Spec, TimeStep
 from foreplan.planners.acting import act, memories
+from foreplan.planners.cem import CEM
+from foreplan.planners.icem import ICEM
 from foreplan.planners.random_shooting import RandomShooting
 from foreplan.worlds.ensemble import EnsembleWorld, Network
 from foreplan.worlds.fitting import WorldFitting, refit
@@ -34,7 +36,7 @@ class MBMPC:
     """`reward` and `continuation` are "learned", or name a function of (obs, action, next obs), "module:function", that
     JAX can trace: the reward, and the probability that the episode goes on."""
 
-    planner: RandomShooting = field(default_factory=RandomShooting)
+    planner: RandomShooting | CEM | ICEM = field(default_factory=RandomShooting)
     network: Network = PLAIN
     fitting: WorldFitting = field(default_factory=WorldFitting)
     reward: str = "learned"

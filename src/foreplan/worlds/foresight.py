@@ -6,6 +6,7 @@ from functools import partial
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float32, PRNGKeyArray
 
 from foreplan.core.errors import UsageError
@@ -76,7 +77,7 @@ def compare(replay: Replay, reward: str, continuation: str) -> Metrics:
     functions = {"reward": known(reward, "reward"), "end": known(continuation, "continuation")}
     found = {f"known_{name}_error": _error(replay, f, name) for name, f in functions.items() if f is not None}
     for name, error in found.items():
-        if not jnp.isfinite(jax.device_get(error)):
+        if not np.isfinite(jax.device_get(error)):
             raise UsageError(f"{name}: {reward if 'reward' in name else continuation} gives what is not finite")
     return found
 
