@@ -9,7 +9,7 @@ from test_loop import SHORT
 from toys import Nested, Toy
 
 from foreplan.core.errors import UsageError
-from foreplan.insight.compare import at_minutes, compare, finals, kinds_of
+from foreplan.insight.compare import at_counter, compare, finals, kinds_of
 from foreplan.insight.history import History
 from foreplan.insight.report import report
 from foreplan.run.loop import train
@@ -71,7 +71,7 @@ def test_runs_are_compared_at_the_step_that_all_reached(tmp_path) -> None:
     runs = [fake(tmp_path / f"{s}", "a", s, values) for s, values in enumerate([[1.0, 2.0, 9.0], [3.0, 4.0]])]
     histories = [History.read(run) for run in runs]
     np.testing.assert_array_equal(finals(histories), [2.0, 4.0])
-    minutes, returns = at_minutes(histories, points=3)
+    minutes, returns = at_counter(histories, "wall_s", 60.0, points=3)
     np.testing.assert_allclose(minutes, [1.0, 1.5, 2.0])
     np.testing.assert_allclose(returns, [[1.0, 1.5, 2.0], [3.0, 3.5, 4.0]])
 

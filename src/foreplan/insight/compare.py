@@ -85,30 +85,37 @@ def at_steps(runs: Sequence[History], steps: np.ndarray) -> np.ndarray:
     return np.array(rows)
 
 
-def at_minutes(runs: Sequence[History], points: int = 50) -> tuple[np.ndarray, np.ndarray]:
-    """(minutes, returns [run, minute]), interpolated between evaluations, over the time that all runs share, if any."""
-    times = [run.evaluated("wall_s") / 60 for run in runs]
-    begin, end = max(t[0] for t in times), min(t[-1] for t in times)
+def at_counter(runs: Sequence[History], name: str, unit: float, points: int = 50) -> tuple[np.ndarray, np.ndarray]:
+    """(a counter in `unit`s, returns [run, point]), interpolated between evaluations, where all runs share it."""
+    counts = [run.evaluated(name) / unit for run in runs]
+    begin, end = max(c[0] for c in counts), min(c[-1] for c in counts)
     grid = np.linspace(begin, end, points if begin <= end else 0)
-    return grid, np.array([np.interp(grid, t, run.returns) for t, run in zip(times, runs, strict=True)])
+    return grid, np.array([np.interp(grid, c, run.returns) for c, run in zip(counts, runs, strict=True)])
 
 
 def curves(path: Path, kinds: dict[str, list[History]]) -> None:
-    with plots.canvas(path, 10.0) as figure:
-        by_steps, by_time = figure.subplots(1, 2, sharey=True)
+    """Returns over environment steps, over updates and over time."""
+    counters = {"updates": ("updates", 1.0), "wall_s": ("minutes of wall clock, compilation included", 60.0)}
+    with plots.canvas(path, 12.0) as figure:
+        by_steps, *others = figure.subplots(1, 3, sharey=True)
         for colour, (kind, runs) in zip(plots.COLOURS * 9, kinds.items(), strict=False):
             label = f"{kind} ({len(runs)} run{'s' if len(runs) > 1 else ''})"
             for run in runs:
                 by_steps.plot(run.evaluated("env_steps"), run.returns, color=colour, lw=0.6, alpha=0.5)
-                by_time.plot(run.evaluated("wall_s") / 60, run.returns, color=colour, lw=0.6, alpha=0.5)
             steps = common_steps(runs)
             band(by_steps, steps, at_steps(runs, steps), colour, label)
-            band(by_time, *at_minutes(runs), colour, label)
-        by_steps.set_xlabel("environment steps")
+            for axes, (name, (_, unit)) in zip(others, counters.items(), strict=True):
+                for run in runs:
+                    axes.plot(run.evaluated(name) / unit, run.returns, color=colour, lw=0.6, alpha=0.5)
+                band(axes, *at_counter(runs, name, unit), colour, label)
         by_steps.set_ylabel("return of an episode, evaluation")
-        by_steps.xaxis.set_major_formatter("{x:,.0f}")
-        by_steps.locator_params(axis="x", nbins=6)
-        by_time.set_xlabel("minutes of wall clock, compilation included")
+        for axes, label in zip(
+            (by_steps, *others), ("environment steps", *(x[0] for x in counters.values())), strict=True
+        ):
+            axes.set_xlabel(label)
+            axes.locator_params(axis="x", nbins=5)
+        for axes in (by_steps, others[0]):
+            axes.xaxis.set_major_formatter("{x:,.0f}")
         by_steps.legend(loc="best")
 
 
