@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from foreplan.agents.mbpo import MBPO as MBPO
     from foreplan.agents.sac import SAC as SAC
     from foreplan.agents.tdmpc import TDMPC2 as TDMPC2
+    from foreplan.controller import Controller as Controller
+    from foreplan.controller import ThreadedController as ThreadedController
     from foreplan.core.errors import EnvError as EnvError
     from foreplan.core.errors import UsageError as UsageError
     from foreplan.core.model import Model as Model
@@ -27,6 +29,8 @@ _HOME = {
     "MBPO": "foreplan.agents.mbpo",
     "SAC": "foreplan.agents.sac",
     "TDMPC2": "foreplan.agents.tdmpc",
+    "Controller": "foreplan.controller",
+    "ThreadedController": "foreplan.controller",
     "EnvError": "foreplan.core.errors",
     "UsageError": "foreplan.core.errors",
     "Model": "foreplan.core.model",

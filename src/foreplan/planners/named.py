@@ -40,7 +40,7 @@ FAST = ICEM(horizon=30, num_samples=192, iterations=3, exponent=0.5, std=1.0, wa
 SLOW = ICEM(horizon=60, num_samples=256, iterations=3, std=0.8, warm_std=0.3)
 PLAIN = ICEM(horizon=30, num_samples=48, iterations=2, exponent=1.0, warm_std=0.3)
 SHORT = ICEM(horizon=20, num_samples=96, iterations=3, exponent=1.0, std=0.8, warm_std=0.3)
-FRESH = ICEM(horizon=20, num_samples=64, iterations=2, exponent=1.0, warm_std=0.0)
+FRESH = ICEM(horizon=25, num_samples=96, iterations=3, exponent=1.0, std=1.0, warm_std=0.0)
 SHAPED = "foreplan.sims.rewards.shaped"
 TASKS = {
     "dmc/acrobot-swingup": Tuned("icem", SLOW, 4),

@@ -80,12 +80,12 @@ def plan_episodes(
             lengths.append(len(episode.kept["reward"]))
             if out is not None:
                 write(out, number, episode, say)
+        steps = sum(lengths) * plant.spec.action_repeat
+        result = Evaluation(settings.seed, returns, lengths, steps, time.perf_counter() - begin)
+        if out is not None:
+            write_result(out, settings, planner, plant, result)
     finally:
         plant.close()
-    steps = sum(lengths) * plant.spec.action_repeat
-    result = Evaluation(settings.seed, returns, lengths, steps, time.perf_counter() - begin)
-    if out is not None:
-        write_result(out, settings, planner, plant, result)
     return result
 
 
