@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from toys import Breaks, Nested, Noting, Toy
 
-from foreplan.core.errors import EnvError, UsageError
+from foreplan.core.errors import Diverged, EnvError, UsageError
 from foreplan.core.types import TimeStep
 from foreplan.envs.names import make
 from foreplan.run import checkpoint
 from foreplan.run.display import Plain
 from foreplan.run.evaluate import evaluate
 from foreplan.run.log import Log, Meter
-from foreplan.run.loop import Diverged, resume, train
+from foreplan.run.loop import resume, train
 from foreplan.run.saved import Saved
 from foreplan.run.settings import Settings, decode, encode, read_config
 
