@@ -18,7 +18,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from foreplan.agents.tdmpc import SIZES, TDMPC2
+from foreplan.agents.tdmpc import TDMPC2
+from foreplan.agents.tdmpc_presets import SIZES
 from foreplan.core.replay import Replay, insert
 from foreplan.core.types import Spec, Step, TimeStep
 from foreplan.planners.mppi import MPPI
