@@ -214,3 +214,21 @@ def test_what_cannot_be_drawn_can_be_labelled(tmp_path) -> None:
     frame, _ = session.pictures(state["id"])
     assert len(np.unique(picture(frame))) <= 3  # grey
     session.close()
+
+
+def test_a_planner_proposes_what_is_better_than_its_opposite(pendulum) -> None:
+    session = opened(pendulum.saved.out, replace(SMALL, planner="random-shooting", states=6))
+    gains = []
+    for state in session.lease({"page": "p", "want": 6})["states"]:
+        (push,) = state["proposals"]["planner"]
+        message = {"state": state["id"], "policy": "policy-0", "hold": 10}
+        ours, opposite = (session.preview(message | {"action": [sign * push]})["label"] for sign in (1.0, -1.0))
+        gains.append(ours["return"] - opposite["return"])
+    assert np.mean(gains) > 0.0
+    assert np.mean(np.array(gains) >= 0.0) > 0.5
+    session.close()
+
+
+def test_an_unknown_planner_is_refused_with_the_nearest() -> None:
+    with pytest.raises(UsageError, match="'icem'"):
+        replace(SMALL, planner="icme")

@@ -12,7 +12,7 @@ from foreplan.cli import COMMANDS, main
 @pytest.fixture(autouse=True)
 def toy(monkeypatch, tmp_path):
     """An agent called `toy`, and a working directory of its own."""
-    monkeypatch.setitem(presets.AGENTS, "toy", "toys")
+    monkeypatch.setitem(presets.AGENTS, "toy", "toys:SIZES")
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "")
     monkeypatch.chdir(tmp_path)
 

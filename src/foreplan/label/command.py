@@ -15,6 +15,7 @@ class Label:
     strategy: str = "random"  # which states to ask about first: random, all, wavering
     states: int = 200  # asked about for each policy
     episodes: int = 5  # played to find them; a retrained policy is evaluated on as many
+    planner: str | None = None  # proposes an action in every state, looking ahead in the true environment
     guard: float | None = None  # accept a retrained policy by itself where it is better with this confidence
     host: str = "127.0.0.1"  # another one lets others in who have the token
     port: int = 8421  # 0: any that is free
@@ -29,5 +30,5 @@ class Label:
         from foreplan.run.cache import use_compilation_cache
 
         use_compilation_cache()
-        options = Options(self.strategy, self.states, self.episodes, self.guard)
+        options = Options(self.strategy, self.states, self.episodes, self.planner, self.guard)
         return serve(self.dir, options, self.host, self.port)

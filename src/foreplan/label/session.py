@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from foreplan import presets
 from foreplan.core.errors import EnvError, UsageError, unknown
 from foreplan.core.types import VectorEnv
 from foreplan.data.journal import Journal
 from foreplan.label import policies, retraining
+from foreplan.label.adviser import Adviser
 from foreplan.label.desk import Desk, Refused
 from foreplan.label.space import action_space, observations
 from foreplan.label.studio import Outlook, Strip, Studio
@@ -32,6 +34,7 @@ class Options:
     strategy: str = "random"
     states: int = 200  # asked about for each policy
     episodes: int = 5  # played to find them; as many evaluate a policy
+    planner: str | None = None  # by name: in every state it proposes an action too
     guard: float | None = None  # accept a retrained policy by itself where it is better with this confidence
     height: int = 480  # of the large picture, in pixels
     small: int = 240  # of films
@@ -39,6 +42,8 @@ class Options:
     def __post_init__(self) -> None:
         if self.strategy not in STRATEGIES:
             raise unknown("strategy", self.strategy, STRATEGIES)
+        if self.planner is not None:
+            presets.planner(self.planner)
         at_least("states", self.states, 1)
         at_least("episodes", self.episodes, 1)
         if self.guard is not None and not 0.5 <= self.guard < 1.0:
@@ -68,7 +73,9 @@ class Session:
         self.films: dict[str, Strip] = {}
         self.returns: list[float] = []
         self._starts: list[Visit] = []
+        self._adviser = None if options.planner is None else Adviser(self._make(0), options.planner)
         self._pictures: dict[str, tuple[bytes, Strip]] = {}
+        self._advice: dict[str, list[float]] = {}
         self._known_returns: dict[int, list[float]] = {}
         self._closed, self._turn = threading.Event(), threading.RLock()
         self._preparing: threading.Thread | None = None
@@ -87,7 +94,7 @@ class Session:
         chosen = choose(visits, self.options.strategy, self.options.states)
         self.policy, self.returns = policy, returns
         self._starts = [visit for visit in visits if visit.time == 0]
-        self._pictures = {}
+        self._pictures, self._advice = {}, {}
         self.desk.ask(policy, chosen)
         self._preparing = threading.Thread(target=self._prepare, args=(policy, chosen), daemon=True)
         self._preparing.start()
@@ -99,6 +106,8 @@ class Session:
                 return
             if self.desk.is_open(visit.id):
                 self._picture(visit)
+                if self._adviser is not None:
+                    self._advice[visit.id] = self._adviser.propose(visit)
                 self.desk.make_ready(visit.id)
 
     def prepared(self) -> None:
@@ -137,6 +146,7 @@ class Session:
         return {"states": [self._describe(visit) for visit in given], "lost": lost}
 
     def _describe(self, visit: Visit) -> dict[str, Any]:
+        advice = {"planner": self._advice[visit.id]} if visit.id in self._advice else {}
         return {
             "id": visit.id,
             "policy": self.policy.version,
@@ -144,7 +154,7 @@ class Session:
             "time": visit.time,
             "seconds": visit.time * self.studio.seconds_per_decision,
             "obs": observations(self._env, visit.obs),
-            "proposals": {"policy": visit.action.clip(-1.0, 1.0).tolist()},
+            "proposals": {"policy": visit.action.clip(-1.0, 1.0).tolist()} | advice,
             "frames": len(visit.past) + 1,
         }
 
@@ -232,6 +242,8 @@ class Session:
         self.prepared()
         if self.retraining is not None:
             self.retraining.wait()
+        if self._adviser is not None:
+            self._adviser.close()
         self.studio.close()
         self._env.close()
         self.journal.close()
