@@ -9,12 +9,14 @@ import pytest
 from labelled import SMALL, Chooser, made, opened
 from PIL import Image
 
+from foreplan import presets
 from foreplan.core.errors import UsageError
 from foreplan.envs.vector import first_step
 from foreplan.label.desk import Refused
 from foreplan.label.retraining import better
 from foreplan.label.session import Session
 from foreplan.label.visits import Visit, choose, collect
+from foreplan.planners.random_shooting import RandomShooting
 
 
 @pytest.fixture(scope="module")
@@ -216,7 +218,8 @@ def test_what_cannot_be_drawn_can_be_labelled(tmp_path) -> None:
     session.close()
 
 
-def test_a_planner_proposes_what_is_better_than_its_opposite(pendulum) -> None:
+def test_a_planner_proposes_what_is_better_than_its_opposite(pendulum, monkeypatch) -> None:
+    monkeypatch.setattr(presets, "planner", lambda name: RandomShooting(horizon=10, num_samples=64))
     session = opened(pendulum.saved.out, replace(SMALL, planner="random-shooting", states=6))
     gains = []
     for state in session.lease({"page": "p", "want": 6})["states"]:
