@@ -60,7 +60,13 @@ def fake(out, env, seed, returns, agent=None):
     }
     (out / "config.json").write_text(json.dumps(config))
     evaluations = [
-        {"env_steps": 100 * i, "decisions": 50 * i, "wall_s": 60.0 * i, "returns": [value - 1, value + 1]}
+        {
+            "env_steps": 100 * i,
+            "decisions": 50 * i,
+            "updates": 50 * i,
+            "wall_s": 60.0 * i,
+            "returns": [value - 1, value + 1],
+        }
         for i, value in enumerate(returns, 1)
     ]
     (out / "eval.jsonl").write_text("".join(json.dumps(line) + "\n" for line in evaluations))
