@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -32,7 +33,7 @@ class Chooser(Toy):
         return jax.nn.one_hot(best, learner.gain.shape[0]), memory, {}
 
 
-def made(out: Path, env: str = "toys:walk", agent: Toy | None = None) -> Path:
+def made(out: Path, env: str = "toys:walk", agent: Any = None) -> Path:
     """A run directory."""
     settings = Settings(env, steps=100, eval_every=10_000, eval_episodes=1, log_every=100)
     return train(agent or Toy(random_decisions=60), settings, out)

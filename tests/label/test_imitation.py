@@ -6,6 +6,8 @@ import pytest
 from labelled import made
 
 from foreplan.agents.bc import BC
+from foreplan.agents.dagger import DAgger
+from foreplan.core.fitting import Fitting
 from foreplan.data.journal import Label
 from foreplan.label.imitation import WEIGHT, Imitation
 from foreplan.label.policies import newest, save
@@ -44,3 +46,23 @@ def test_a_new_policy_does_what_was_said_and_else_what_the_old_one_did(tmp_path)
     assert (again.number, again.agent) == (1, after.agent)
     for one, other in zip(jax.tree.leaves(again.learner), jax.tree.leaves(after.learner), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def half(obs: np.ndarray) -> np.ndarray:
+    """An expert that always says the same."""
+    return np.float32([0.5])
+
+
+def test_a_run_of_dagger_brings_its_own_labels(tmp_path) -> None:
+    agent = DAgger(expert="test_imitation:half", policy=BC(widths=(8,), fitting=Fitting(max_epochs=20)), round_steps=50)
+    saved = Saved.open(made(tmp_path / "run", agent=agent), lambda line: None)
+    env = saved.make_env("toys:walk")
+    policy = newest(tmp_path / "labels", saved, env.spec)
+    label = Label("a", "0-0-3-1-ff", (0.0, 0.0), (0.0,), (-1.0,), "label", "human:anna", 0.0, "policy-0", 1.0)
+    imitation = Imitation(saved, 1)
+    after = imitation.fit(policy, [label], lambda epoch, loss: None)
+    assert (after.number, after.agent) == (1, agent.policy)
+    examples = imitation.examples([label])
+    assert len(examples.obs) > 10
+    assert set(examples.action[:-1, 0].tolist()) == {0.5}
+    assert examples.action[-1, 0] == -1.0
