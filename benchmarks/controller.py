@@ -3,7 +3,7 @@
     python benchmarks/controller.py dmc/cartpole-swingup --decisions 10000 --out comparison
 
 "unhurried" plans all rounds for every decision while the plant waits. "synchronous" has `deadline_ms` by the real
-clock, and its plans take effect one decision later. "threaded" plans beside a plant that is stepped every control period.
+clock, and its plans take effect one decision later. "threaded" plans beside a plant that is stepped in real time.
 """
 
 import argparse
