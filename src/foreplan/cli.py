@@ -12,6 +12,7 @@ import tyro
 
 from foreplan.commands import COMMANDS, Plan, Train
 from foreplan.core.errors import Diverged, EnvError, UsageError, unknown
+from foreplan.data_command import Data
 from foreplan.run.signals import Interrupted
 
 T = TypeVar("T")
@@ -43,7 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(name: str, argv: Sequence[str]) -> int:
     if name not in COMMANDS:
         raise unknown("command", name, COMMANDS)
-    kind = {"train": Train.options, "plan": Plan.with_options}.get(name, lambda _: COMMANDS[name])(argv)
+    kind = {"train": Train.options, "plan": Plan.with_options, "data": Data.of}.get(name, lambda _: COMMANDS[name])(
+        argv
+    )
     command = parse(kind, argv, f"foreplan {name}")
     result = command()
     if command.json:

@@ -17,6 +17,7 @@ import tyro
 
 from foreplan import presets
 from foreplan.core.errors import UsageError, unknown
+from foreplan.data_command import Data
 from foreplan.label.command import Label
 from foreplan.run.settings import Planning, Settings
 
@@ -38,6 +39,7 @@ class Train:
     size: str | None = None  # of the agent; None: its first, made for a CPU
     out: Path | None = None  # the run directory; None: runs/AGENT-ENV-sSEED
     utd: float | None = None  # gradient updates a decision; None: the agent's
+    expert: str | None = None  # of dagger: plan, a run directory, package.module:callable
     json: Json = False
     agent: ClassVar[Any] = None  # a field where the agent is known, see `options`
 
@@ -62,6 +64,14 @@ class Train:
         agent = self.agent or presets.preset(self.name)  # which raises: only an unknown name leaves it None
         if self.utd is not None:
             agent = dataclasses.replace(agent, utd=self.utd)
+        if self.expert is not None:
+            if not hasattr(agent, "expert"):
+                raise UsageError(f"{self.name} asks no expert; dagger does")
+            agent = dataclasses.replace(agent, expert=self.expert)
+        if getattr(agent, "offline", False):  # acting adds nothing to what it learns
+            if self.settings.warm.demos is None:
+                raise UsageError(f"{self.name} learns from demonstrations alone: name some with --demos")
+            self.settings = dataclasses.replace(self.settings, steps=1)
         place = f"{self.name}-{self.settings.env}-s{self.settings.seed}".replace("/", "-").replace(":", "-")
         use_compilation_cache()
         out = self.out or Path("runs") / place
@@ -368,4 +378,5 @@ COMMANDS: dict[str, Any] = {
     "label": Label,
     "envs": Envs,
     "check": Check,
+    "data": Data,
 }

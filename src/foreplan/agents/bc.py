@@ -1,7 +1,7 @@
 """Behavioural cloning (Pomerleau 1989, "ALVINN"; Ross et al. 2011, section 2.1): to do what an expert would do is
 learned from examples, as any other function.
 
- 1. take the states that an expert has labelled, demonstrations or those that DAgger asked for   `labelled`
+ 1. take the states that an expert has labelled, demonstrations or those that DAgger asked for   `transitions`
  2. hold some of their episodes out, once and for ever                                         `core.fitting.Split`
  3. normalise observations by the training split alone                                         `BC.refit`
  4. fit the policy until it does not gain on the hold-out set                                  `core.fitting.fit`
@@ -139,7 +139,9 @@ class BC:
     @partial(jax.jit, static_argnames="self")
     def refit(self, learner: Learner, replay: Replay, key: PRNGKeyArray) -> tuple[Learner, Metrics]:
         """Fit every member anew from where it stands. Without any label nothing changes."""
-        data, split = transitions(replay), Split.of(replay, self.fitting, labelled(replay))
+        data = transitions(replay)
+        labelled = data.extras["labelled"]
+        split = Split.of(replay, self.fitting, labelled)
         mean, std = moments(data.obs, split.trained)
         policy = eqx.tree_at(lambda p: (p.mean, p.std), learner.policy, (mean, std))
         weights = self.weights(data.extras["label"], split.trained)
@@ -165,7 +167,7 @@ class BC:
         fitted = eqx.tree_at(lambda p: p.members.members, policy, members)
         any_label = split.num_train > 0
         policy = jax.tree.map(lambda new, old: jnp.where(any_label, new, old), fitted, learner.policy)
-        metrics = jax.tree.map(jnp.mean, told) | {"labels": jnp.sum(labelled(replay)).astype(jnp.float32)}
+        metrics = jax.tree.map(jnp.mean, told) | {"labels": jnp.sum(labelled).astype(jnp.float32)}
         return Learner(policy, learner.optimiser, learner.fits + any_label.astype(jnp.int32)), metrics
 
     def weights(self, label: Float32[Array, "n action"], trained: Bool[Array, "n"]) -> Float32[Array, "action"]:
@@ -216,10 +218,6 @@ class BC:
 def gaussian(outputs: Float32[Array, "twice_action"]) -> SquashedGaussian:
     """Wide enough to begin with that examples far from the first guess do not drown all others."""
     return SquashedGaussian.of(outputs, low=-5.0, high=2.0)
-
-
-def labelled(replay: Replay) -> Bool[Array, "time env"]:
-    return replay.steps.extras["labelled"]
 
 
 def moments(

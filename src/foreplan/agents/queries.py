@@ -86,7 +86,7 @@ def quantile(replay: Replay, newest: int, share: float) -> Float32[Array, ""]:
 def fit_value(value: Perceptron, replay: Replay, mean: Array, std: Array, key: PRNGKeyArray) -> Perceptron:
     """Regression of the discounted return to come, until an episode's end or the end of what is known."""
     data, split = transitions(replay), Split.of(replay, FITTING)
-    target = returns_to_go(replay).reshape(-1)
+    target = jnp.concatenate([returns_to_go(part).reshape(-1) for part in replay.parts])
 
     def rows(parts: Parts, at: Int32[Array, "n"]) -> Float32[Array, "n"]:
         outputs = jax.vmap(parts["value"])((data.obs[at] - mean[None]) / std[None])

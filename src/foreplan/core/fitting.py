@@ -63,14 +63,11 @@ class Split(eqx.Module):
     trained: Bool[Array, "capacity"]  # the same as `train`, as a mask
 
     @classmethod
-    def of(cls, replay: Replay, config: Fitting, counts: Bool[Array, "time env"] | None = None) -> "Split":
-        """Of all that is stored, or of the transitions among it that `counts` marks."""
-        rows, envs = replay.steps.reward.shape
-        age = (replay.head - 1 - jnp.arange(rows, dtype=jnp.int32)) % rows
-        stored = jnp.minimum(replay.size, rows if config.newest is None else -(-config.newest // envs))
-        stored = jnp.broadcast_to((age < stored)[:, None], (rows, envs))
+    def of(cls, replay: Replay, config: Fitting, counts: Bool[Array, "capacity"] | None = None) -> "Split":
+        """Of all that is stored, or of those among `transitions(replay)` that `counts` marks."""
+        stored = jnp.concatenate([recent(part, config.newest if part is replay else None) for part in replay.parts])
         stored = stored if counts is None else stored & counts
-        held = held_out(jnp.asarray(replay.steps.episode), config.hold_out)
+        held = held_out(jnp.asarray(transitions(replay).episode), config.hold_out)
         train, num_train = positions(stored & ~held)
         other, num_other = positions(stored & held)
         some = num_other > 0
@@ -79,7 +76,7 @@ class Split(eqx.Module):
             held=jnp.where(some, other, train),
             num_train=num_train,
             num_held=jnp.where(some, num_other, num_train),
-            trained=(stored & ~held).reshape(-1),
+            trained=stored & ~held,
         )
 
     def draw(self, number: int, key: PRNGKeyArray) -> Int32[Array, "number"]:
@@ -109,15 +106,25 @@ def over(mask: Bool[Array, "n"], values: Array) -> Array:
     return mask.reshape(-1, *[1] * (values.ndim - 1))
 
 
-def positions(mask: Bool[Array, "time env"]) -> tuple[Int32[Array, "capacity"], Int32[Array, ""]]:
+def recent(replay: Replay, newest: int | None) -> Bool[Array, "capacity"]:
+    """Which rows of the buffer, without its demonstrations, are stored; of `newest` transitions at most."""
+    rows, envs = replay.steps.reward.shape
+    age = (replay.head - 1 - jnp.arange(rows, dtype=jnp.int32)) % rows
+    stored = age < jnp.minimum(replay.size, rows if newest is None else -(-newest // envs))
+    return jnp.broadcast_to(stored[:, None], (rows, envs)).reshape(-1)
+
+
+def positions(mask: Bool[Array, "capacity"]) -> tuple[Int32[Array, "capacity"], Int32[Array, ""]]:
     """(where the mask is set, padded with 0; how often it is)."""
-    (found,) = jnp.nonzero(mask.reshape(-1), size=mask.size, fill_value=0)
+    (found,) = jnp.nonzero(mask, size=mask.size, fill_value=0)
     return found.astype(jnp.int32), jnp.sum(mask, dtype=jnp.int32)
 
 
 def transitions(replay: Replay) -> Step:
-    """All rows of the buffer, leaves [capacity, ...]; which of them are real, a `Split` says."""
-    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), replay.steps)
+    """All rows of the buffer and of its demonstrations, leaves [capacity, ...]; which of them are real, a `Split`
+    says."""
+    flat = [jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), part.steps) for part in replay.parts]
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *flat)
 
 
 # ---------------------------------------------------------------------- fitting

@@ -5,6 +5,7 @@ stored transition, so the steps just before an end, and episodes shorter than th
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -32,11 +33,14 @@ class Window(eqx.Module):
 
 
 class Replay(eqx.Module):
-    """`steps` has leaves [capacity, env, ...]; `head` is the row that the next step is written to."""
+    """`steps` has leaves [capacity, env, ...]; `head` is the row that the next step is written to. Demonstrations,
+    which are never overwritten, stand beside in a full buffer of their own, and have their share in every batch."""
 
     steps: Step
     head: Int32[Array, ""]
     size: Int32[Array, ""]
+    demos: "Replay | None" = None
+    demo_share: float = eqx.field(static=True, default=0.0)
 
     @classmethod
     def create(cls, spec: Spec, capacity: int, extras: Mapping[str, Array] = MappingProxyType({})) -> "Replay":
@@ -68,6 +72,11 @@ class Replay(eqx.Module):
     def capacity(self) -> int:
         return self.steps.reward.shape[0]
 
+    @property
+    def parts(self) -> list["Replay"]:
+        """The buffer itself, and its demonstrations if it has any."""
+        return [self] if self.demos is None else [self, self.demos]
+
 
 @partial(jax.jit, donate_argnums=0)
 def insert(replay: Replay, step: Step) -> Replay:
@@ -75,11 +84,8 @@ def insert(replay: Replay, step: Step) -> Replay:
     steps = jax.tree.map(
         lambda ring, new: jax.lax.dynamic_update_index_in_dim(ring, new, replay.head, 0), replay.steps, step
     )
-    return Replay(
-        steps=steps,
-        head=(replay.head + 1) % replay.capacity,
-        size=jnp.minimum(replay.size + 1, replay.capacity),
-    )
+    head, size = (replay.head + 1) % replay.capacity, jnp.minimum(replay.size + 1, replay.capacity)
+    return replace(replay, steps=steps, head=head, size=size)
 
 
 def extend(replay: Replay, steps: Step, keep: Bool[Array, "n"]) -> Replay:
@@ -96,7 +102,21 @@ def extend(replay: Replay, steps: Step, keep: Bool[Array, "n"]) -> Replay:
 
 def sample(replay: Replay, batch_size: int, horizon: int, key: PRNGKeyArray, fade: float = 0.0) -> Window:
     """`batch_size` windows of `horizon` transitions, their beginnings uniform over all that is stored. With `fade` a
-    beginning is drawn with a probability that goes as (its place from the oldest to the newest)^fade."""
+    beginning is drawn with a probability that goes as (its place from the oldest to the newest)^fade. Demonstrations
+    have their share, and while nothing else is stored they have it all."""
+    if replay.demos is None:
+        return draw(replay, batch_size, horizon, key, fade)
+    number = round(replay.demo_share * batch_size)
+    own_key, demo_key = jax.random.split(key)
+    theirs = draw(replay.demos, batch_size, horizon, demo_key)
+    own = draw(replay, batch_size - number, horizon, own_key, fade)
+    return jax.tree.map(
+        lambda d, o: jnp.concatenate([d[:number], jnp.where(replay.size > 0, o, d[number:])]), theirs, own
+    )
+
+
+def draw(replay: Replay, batch_size: int, horizon: int, key: PRNGKeyArray, fade: float = 0.0) -> Window:
+    """`sample` from the buffer itself, without its demonstrations."""
     age_key, env_key = jax.random.split(key)
     if fade == 0:
         begin = jax.random.randint(age_key, (batch_size,), 0, replay.size)  # 0 is the oldest

@@ -127,15 +127,16 @@ VECTORS = ("obs", "action", "next_obs", "label")
 
 
 def demonstration(about: About, **arrays: np.ndarray) -> Dataset:
-    """A data set in which every action is its own label. `arrays` are the first seven of `Dataset`."""
-    steps = len(arrays["reward"])
+    """A data set in which every action is its own label. `arrays` are the first seven of `Dataset`, and `labelled`
+    where the expert did not always know."""
     whole = {name: np.asarray(array, DTYPES[name]) for name, array in arrays.items()}
+    labelled = whole.pop("labelled", np.ones(len(whole["reward"]), np.bool_))
     return Dataset(
         **whole,
         label=whole["action"],
-        labelled=np.ones(steps, np.bool_),
-        intervention=np.ones(steps, np.bool_),
-        source=np.zeros(steps, np.int32),
+        labelled=labelled,
+        intervention=labelled,
+        source=np.where(labelled, 0, -1).astype(np.int32),
         about=dataclasses.replace(about, sources=about.sources or (Source("demonstration", "expert"),)),
     )
 

@@ -14,6 +14,7 @@ import numpy as np
 from foreplan.core.errors import UsageError
 from foreplan.data.dataset import DTYPES, VECTORS, About, Dataset, Source, faults, join
 
+FOLDER = "data"  # of a run directory
 ROUND_FILE = "steps.npz"
 REQUIRED = ("obs", "action", "reward", "terminated", "truncated", "next_obs", "episode")
 

@@ -18,6 +18,7 @@ from safetensors.numpy import load_file, save_file
 
 from foreplan.core.errors import UsageError
 from foreplan.core.trees import with_arrays, without_arrays
+from foreplan.core.types import Agent, Learner, Spec
 
 FOLDER = "checkpoints"  # of a run directory
 SUMS = "SHA256SUMS"
@@ -136,6 +137,11 @@ def unflatten(template: T, arrays: Mapping[str, np.ndarray]) -> T:
         return jax.device_put(arrays[name], may_alias=False)
 
     return jax.tree_util.tree_map_with_path(leaf, template)
+
+
+def learner_like(agent: Agent, spec: Spec) -> Learner:
+    """The structure and shapes of a learner, without making one."""
+    return jax.eval_shape(lambda: agent.init(spec, jax.random.key(0)))
 
 
 def _name(path: Any) -> str:

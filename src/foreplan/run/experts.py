@@ -15,7 +15,6 @@ from foreplan.core.types import Agent, Spec, VectorEnv
 from foreplan.envs import gl, names
 from foreplan.run import checkpoint
 from foreplan.run.settings import check_actions, read_config
-from foreplan.run.state import learner_like
 
 FORMS = "accepted: plan, a run directory, package.module:callable; a person labels by `foreplan label RUN`"
 
@@ -56,7 +55,7 @@ def of_run(out: Path, env: str, spec: Spec) -> AgentExpert:
     check_actions(agent, env, spec)
     parts = checkpoint.load(checkpoint.newest_whole(out / checkpoint.FOLDER, print), "learner")
     try:
-        learner = checkpoint.unflatten(learner_like(agent, spec), parts["learner"])
+        learner = checkpoint.unflatten(checkpoint.learner_like(agent, spec), parts["learner"])
     except UsageError as error:
         raise UsageError(f"{out} was trained in {settings.env}, which does not fit {env}: {error}") from None
     return AgentExpert(f"run:{out}", agent, learner)

@@ -27,7 +27,7 @@ from foreplan.run.log import Log, summary_writer
 from foreplan.run.randomness import Keys
 from foreplan.run.settings import Settings, check_actions, check_agent, read_config, write_config
 from foreplan.run.state import begin, unpack
-from foreplan.run.turn import MakeEnv, Run, turn
+from foreplan.run.turn import MakeEnv, Run, pretrain, turn
 from foreplan.run.upkeep import save, upkeep
 
 
@@ -59,7 +59,9 @@ def train(
             state = begin(lessons, env, settings, keys)
         write_config(out, agent, settings, name)
         with closing(Log(out, settings.tensorboard)) as log:
-            _train(Run(lessons, settings, out, env, make_env, state, log, display, watch, keys))
+            run = Run(lessons, settings, out, env, make_env, state, log, display, watch, keys)
+            pretrain(run)
+            _train(run)
     return out
 
 

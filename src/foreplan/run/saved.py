@@ -15,7 +15,6 @@ from foreplan.envs import names
 from foreplan.run import checkpoint
 from foreplan.run.evaluate import Evaluation, evaluate, play
 from foreplan.run.settings import Settings, at_least, read_config
-from foreplan.run.state import learner_like
 
 IMAGINED = 25  # decisions that the model looks ahead, without looking up
 
@@ -87,7 +86,7 @@ class Saved:
         return self.make_env(self.settings.env, action_repeat=self.settings.action_repeat, **options)
 
     def learner(self, env: VectorEnv) -> Learner:
-        return checkpoint.unflatten(learner_like(self.agent, env.spec), self.parts["learner"])
+        return checkpoint.unflatten(checkpoint.learner_like(self.agent, env.spec), self.parts["learner"])
 
 
 def _record(

@@ -7,7 +7,7 @@ import json
 import math
 import os
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -20,6 +20,23 @@ if TYPE_CHECKING:  # JAX takes a second to import, which `--help` need not wait 
     from foreplan.core.types import Agent
 
 MAX_SEED = 2**31 - 1  # seeds above are kept for evaluation
+
+
+@dataclass(frozen=True)
+class Warm:
+    """What to begin with, besides nothing."""
+
+    demos: str | None = None  # demonstrations: PATH.npz, a folder of rounds, minari:ns/name-v0
+    demo_share: float = 0.25  # of every batch
+    pretrain: int = 0  # gradient updates from demonstrations alone, before the first step
+    init: str | None = None  # a run directory: of the same agent to go on from, of another to act in the seed steps
+
+    def __post_init__(self) -> None:
+        at_least("pretrain", self.pretrain, 0)
+        if not 0.0 <= self.demo_share < 1.0:
+            raise UsageError(f"demo-share is {self.demo_share}; accepted: numbers from 0 to below 1")
+        if self.pretrain and self.demos is None:
+            raise UsageError(f"pretrain is {self.pretrain} without --demos; there is nothing to learn from")
 
 
 @dataclass(frozen=True)
@@ -39,6 +56,7 @@ class Settings:
     keep: int = 3  # checkpoints
     buffer: int = 1_000_000  # transitions in the replay buffer, at most
     tensorboard: bool = False  # also write TensorBoard's files
+    warm: Annotated[Warm, tyro.conf.OmitArgPrefixes] = field(default_factory=Warm)
 
     def __post_init__(self) -> None:
         for name in ("steps", "num_envs", "eval_every", "eval_episodes", "log_every", "save_every", "keep", "buffer"):
@@ -100,8 +118,8 @@ def check_actions(actor: Any, env: str, spec: Spec) -> None:
 
 
 def refuse_non_finite(config: Any, path: str = "agent") -> None:
-    for field in dataclasses.fields(config):
-        value, name = getattr(config, field.name), f"{path}.{field.name}"
+    for each in dataclasses.fields(config):
+        value, name = getattr(config, each.name), f"{path}.{each.name}"
         if dataclasses.is_dataclass(value):
             refuse_non_finite(value, name)
         elif isinstance(value, float) and not math.isfinite(value):
@@ -155,7 +173,8 @@ def read_config(out: Path) -> tuple["Agent", Settings, dict[str, Any]]:
         raise UsageError(f"{out} is not a run directory: it has no config.json")
     try:
         config = json.loads(path.read_text())
-        return decode(config["agent"]), Settings(**config["run"]), config
+        run = config["run"]
+        return decode(config["agent"]), Settings(**run | {"warm": Warm(**run.get("warm", {}))}), config
     except (KeyError, TypeError, json.JSONDecodeError, ImportError, AttributeError) as error:
         raise UsageError(f"{path} cannot be read: {error!r}") from error
 

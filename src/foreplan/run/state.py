@@ -12,7 +12,8 @@ import numpy as np
 from foreplan.core.errors import UsageError
 from foreplan.core.replay import Replay
 from foreplan.core.types import Agent, Learner, Memory, Spec, TimeStep, VectorEnv
-from foreplan.run.checkpoint import flatten, paths, unflatten
+from foreplan.run import warm
+from foreplan.run.checkpoint import flatten, learner_like, paths, unflatten
 from foreplan.run.clock import Clock
 from foreplan.run.log import Meter
 from foreplan.run.randomness import Keys
@@ -36,10 +37,12 @@ def put(tree: Any) -> Any:
 
 def begin(agent: Agent, env: VectorEnv, settings: Settings, keys: Keys) -> State:
     """The state before the first turn."""
+    fresh = jax.jit(lambda key: agent.init(env.spec, key))(keys("init"))  # op by op it takes many times as long
+    empty = Replay.create(env.spec, capacity(settings, env.spec), extras(agent, env.spec))
     return State(
-        learner=jax.jit(lambda key: agent.init(env.spec, key))(keys("init")),  # op by op it takes many times as long
+        learner=warm.learner(agent, settings.warm, env.spec, fresh),
         memory=agent.memory(env.spec),
-        replay=Replay.create(env.spec, capacity(settings, env.spec), extras(agent, env.spec)),
+        replay=warm.with_demos(empty, settings.warm, env),
         timestep=put(env.reset(settings.seed)),
         clock=Clock(env.spec.num_envs, env.spec.action_repeat),
         meter=Meter(env.spec.num_envs),
@@ -92,16 +95,11 @@ def unpack(parts: Mapping[str, Any], agent: Agent, env: VectorEnv, settings: Set
     return State(
         learner=unflatten(learner_like(agent, env.spec), parts["learner"]),
         memory=unflatten(jax.eval_shape(lambda: agent.memory(env.spec)), parts["memory"]),
-        replay=replay,
+        replay=warm.with_demos(replay, settings.warm, env),
         timestep=timestep,
         clock=clock,
         meter=meter,
     )
-
-
-def learner_like(agent: Agent, spec: Spec) -> Learner:
-    """The structure and shapes of a learner, without making one."""
-    return jax.eval_shape(lambda: agent.init(spec, jax.random.key(0)))
 
 
 def _timestep_like(spec: Spec) -> TimeStep:

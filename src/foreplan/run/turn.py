@@ -11,9 +11,11 @@ from typing import Any
 import jax
 import numpy as np
 
+from foreplan.agents.experts import Expert
 from foreplan.core.errors import Diverged
 from foreplan.core.replay import insert
 from foreplan.core.types import Agent, Refits, Step, VectorEnv
+from foreplan.run import warm
 from foreplan.run.clock import Pace, Stopwatch
 from foreplan.run.display import Display
 from foreplan.run.log import Log
@@ -44,10 +46,12 @@ class Run:
     metrics: Any = None  # of the update under way, on the device
     pace: Pace = field(init=False)
     extras: dict[str, jax.Array] = field(init=False)  # zeros
+    guide: Expert | None = field(init=False)  # who acts in the seed steps, instead of chance
 
     def __post_init__(self) -> None:
         self.pace = Pace(self.state.clock, self.watch)
         self.extras = extras(self.agent, self.env.spec)
+        self.guide = warm.guide(self.agent, self.settings.warm, self.env.name, self.env.spec)
 
     @property
     def seed_steps(self) -> int:
@@ -86,7 +90,7 @@ def turn(run: Run) -> None:
 
     key, kept = run.keys("act", clock.turns), run.extras
     if clock.decisions < run.seed_steps:
-        actions = random_actions(key, env.spec)
+        actions = warm.led(run.guide, env.spec, state.timestep, key) if run.guide else random_actions(key, env.spec)
     else:
         with watch("act", "act"):
             actions, state.memory, notes = agent.act(state.learner, state.timestep, state.memory, key, True)
@@ -126,6 +130,16 @@ def turn(run: Run) -> None:
     with watch("env"):
         timestep = env.restart(after)
     state.timestep = placed if timestep is after else put(timestep)
+
+
+def pretrain(run: Run) -> None:
+    """Updates from demonstrations alone, before the first turn; they count towards no decision."""
+    state = run.state
+    for start in range(0, run.settings.warm.pretrain, run.chunk):
+        with run.watch("learn", "learn"):
+            key = run.keys("learn", 2**31 + start)
+            state.learner, run.metrics = run.agent.learn(state.learner, state.replay, key, run.chunk)
+    await_learning(run)
 
 
 def _learn(run: Run) -> None:

@@ -5,6 +5,7 @@ import jax
 from foreplan.core.types import Refits, VectorEnv
 from foreplan.run import checkpoint
 from foreplan.run.evaluate import evaluate
+from foreplan.run.record import save_round
 from foreplan.run.signals import Interrupted
 from foreplan.run.state import pack
 from foreplan.run.turn import Run, await_learning
@@ -90,5 +91,7 @@ def _refit(run: Run, agent: Refits) -> None:
         state.learner, metrics = agent.refit(state.learner, state.replay, run.keys("refit", state.clock.turns))
         jax.block_until_ready(metrics)
     state.meter.add("refit", metrics)
+    if "intervention" in run.extras:
+        save_round(run.out, agent, state, run.env)
     state.clock.did("refit")
     run.display.doing("")

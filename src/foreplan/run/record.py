@@ -1,0 +1,91 @@
+"""Data sets from the world: episodes that an expert acts, and the rounds of a run that asked one."""
+
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from foreplan.core.types import Spec, VectorEnv
+from foreplan.data import npz
+from foreplan.data.dataset import About, Dataset, Source, demonstration
+from foreplan.envs import names
+from foreplan.run import experts
+from foreplan.run.evaluate import MAX_DECISIONS
+from foreplan.run.randomness import Keys
+from foreplan.run.state import State, put
+
+
+def record(
+    env: str,
+    expert: str,
+    episodes: int,
+    seed: int = 0,
+    action_repeat: int | None = None,
+    planner: Any = None,
+    each: Callable[[int, float, int], None] = lambda episode, value, decisions: None,
+) -> Dataset:
+    """`episodes` episodes in which the expert acts. Where it does not know what to do, nothing moves (an action of
+    zero, or the first discrete one) and the step has no label. `each` hears of every episode: (number, return, length).
+    Raises UsageError."""
+    steps: list[dict[str, np.ndarray]] = []
+    with closing(names.make(env, action_repeat=action_repeat)) as plant:
+        asked, keys, spec = experts.make(expert, plant, planner), Keys(seed), plant.spec
+        timestep, memory = plant.reset(seed), asked.memory(spec)
+        episode, value, begun = 0, 0.0, 0
+        while episode < episodes:
+            label, known, memory = asked.label(put(timestep), memory, keys("act", len(steps)), np.ones(1, np.bool_))
+            action = label if known[0] else _idle(spec)
+            plant.send(action)
+            after = plant.recv()
+            ended = bool(after.terminated[0])
+            cut = bool(after.truncated[0]) or len(steps) - begun + 1 == MAX_DECISIONS
+            steps.append(
+                {
+                    "obs": np.array(timestep.obs[0]),
+                    "action": np.array(action[0]),
+                    "reward": np.array(after.reward[0]),
+                    "terminated": np.array(ended),
+                    "truncated": np.array(cut and not ended),
+                    "next_obs": np.array(after.obs[0]),
+                    "episode": np.array(episode),
+                    "labelled": np.array(known[0]),
+                }
+            )
+            value += float(after.reward[0])
+            if ended or cut:
+                each(episode, value, len(steps) - begun)
+                episode, value, begun = episode + 1, 0.0, len(steps)
+            timestep = plant.restart(after)
+    arrays = {name: np.stack([step[name] for step in steps]) for name in steps[0]}
+    about = About(env, spec.discrete, spec.action_repeat, (Source(asked.who, "expert", time.time()),))
+    return demonstration(about, **arrays)
+
+
+def _idle(spec: Spec) -> np.ndarray:
+    return np.eye(1, spec.action_dim, dtype=np.float32) if spec.discrete else np.zeros((1, spec.action_dim), np.float32)
+
+
+def save_round(out: Path, agent: Any, state: State, env: VectorEnv) -> Path | None:
+    """Write what was stored since the last refit as a round of the run in `out`; None where that is nothing."""
+    clock, replay, spec = state.clock, state.replay, env.spec
+    rows = (clock.env_steps - clock.done.get("refit", 0)) // (spec.action_repeat * spec.num_envs)
+    size, head = (int(x) for x in jax.device_get((replay.size, replay.head)))
+    count = min(rows, size)
+    if not count:
+        return None
+    where = (head - count + np.arange(count)) % replay.capacity
+    steps = jax.device_get(jax.tree.map(lambda ring: ring[where], replay.steps))
+    flat = {  # one environment after the other, so that the steps of an episode stand together
+        name: np.moveaxis(np.asarray(array), 1, 0).reshape(-1, *array.shape[2:])
+        for name, array in {**{n: getattr(steps, n) for n in npz.REQUIRED}, **steps.extras}.items()
+    }
+    number = -(-clock.decisions // agent.refit_every(spec)) - 1
+    who = "" if agent.teacher is None else agent.teacher.who
+    about = About(env.name, spec.discrete, spec.action_repeat, (Source(who, f"round-{number:03d}", time.time()),))
+    kept: dict[str, Any] = {name: flat[name] for name in (*npz.REQUIRED, "label", "labelled", "intervention")}
+    data = Dataset(**kept, source=np.where(flat["labelled"], 0, -1).astype(np.int32), about=about)
+    return npz.save(out / npz.FOLDER / f"round-{number:03d}" / npz.ROUND_FILE, data)

@@ -1,0 +1,84 @@
+"""Warm starts, for every agent: demonstrations in the replay buffer, and what another run has learned.
+
+--demos PATH    stand beside the agent's own data, with a share in every batch; models are fitted to them too
+--init RUN      a run of the same agent: its learner; of another agent: its policy acts in the seed steps
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray
+
+from foreplan.agents.experts import AgentExpert, Expert
+from foreplan.core.errors import UsageError
+from foreplan.core.replay import Replay
+from foreplan.core.types import Agent, Learner, Spec, Step, TimeStep, VectorEnv
+from foreplan.data import names
+from foreplan.data.dataset import Dataset
+from foreplan.run import checkpoint
+from foreplan.run.experts import of_run
+from foreplan.run.settings import Warm, read_config
+
+
+def with_demos(replay: Replay, warm: Warm, env: VectorEnv) -> Replay:
+    """The buffer with the demonstrations that are asked for. Raises UsageError where they are of another space."""
+    if warm.demos is None:
+        return replay
+    data = names.load(warm.demos)
+    if not len(data):
+        raise UsageError(f"{warm.demos} is empty")
+    data.check_spec(env.spec, env.name, warm.demos)
+    return replace(replay, demos=buffer(data, replay), demo_share=warm.demo_share)
+
+
+def buffer(data: Dataset, like: Replay) -> Replay:
+    """A full buffer of the data, with the extras of `like`. Episodes have numbers that no run gives, and one that was
+    left open is truncated."""
+    last = np.append(data.episode[1:] != data.episode[:-1], True)
+    steps = {
+        "obs": data.obs,
+        "action": data.action,
+        "reward": data.reward,
+        "terminated": data.terminated,
+        "truncated": data.truncated | (last & ~data.terminated),
+        "next_obs": data.next_obs,
+        "episode": -2 - np.cumsum(np.append(0, last[:-1]), dtype=np.int32),
+    }
+    arrays = {name: jnp.asarray(array)[:, None] for name, array in steps.items()}
+
+    def extra(name: str, ring: Array) -> Array:
+        known = data.arrays.get(name)
+        return jnp.zeros((len(data), 1, *ring.shape[2:]), ring.dtype) if known is None else jnp.asarray(known)[:, None]
+
+    extras = {name: extra(name, ring) for name, ring in like.steps.extras.items()}
+    full = jnp.asarray(len(data), jnp.int32)
+    return Replay(steps=Step(**arrays, extras=extras), head=jnp.zeros((), jnp.int32), size=full)
+
+
+def learner(agent: Agent, warm: Warm, spec: Spec, fresh: Learner) -> Learner:
+    """`fresh`, or what a run of the same agent has learned."""
+    if warm.init is None or guide(agent, warm, "", spec) is not None:
+        return fresh
+    parts = checkpoint.load(checkpoint.newest_whole(Path(warm.init) / checkpoint.FOLDER, print), "learner")
+    try:
+        return checkpoint.unflatten(fresh, parts["learner"])
+    except UsageError as error:
+        raise UsageError(f"{warm.init} cannot be begun from: {error}") from None
+
+
+def guide(agent: Agent, warm: Warm, env: str, spec: Spec) -> AgentExpert | None:
+    """Who acts in the seed steps instead of chance: the policy of a run of another agent; None where there is none."""
+    if warm.init is None:
+        return None
+    other, _, _ = read_config(Path(warm.init))
+    return None if type(other) is type(agent) else of_run(Path(warm.init), env, spec)
+
+
+def led(guide: Expert, spec: Spec, timestep: TimeStep, key: PRNGKeyArray) -> Array:
+    """What the guide does, float32 [env, action], with no memory of its last decision: nothing but the run's state
+    decides what comes."""
+    actions, _, _ = guide.label(timestep, guide.memory(spec), key, np.ones(spec.num_envs, np.bool_))
+    return jax.device_put(actions)
