@@ -26,7 +26,7 @@ from foreplan.planners.icem import ICEM
 from foreplan.planners.random_shooting import RandomShooting
 from foreplan.worlds.ensemble import EnsembleWorld, Network
 from foreplan.worlds.fitting import WorldFitting, refit
-from foreplan.worlds.foresight import Foresight, check, compare, known
+from foreplan.worlds.foresight import Foresight, check, compare, imagined, known
 
 PLAIN = Network(members=1, elites=1, probabilistic=False, layers=2)
 
@@ -84,8 +84,19 @@ class MBMPC:
         self, learner: EnsembleWorld, obs: Float32[Array, "obs"], key: PRNGKeyArray
     ) -> tuple[Foresight, Float32[Array, "obs"]]:
         """The network as a model to plan in, for any planner; its state is what is observed."""
-        member = jax.tree.map(lambda leaf: leaf[0], learner.members(learner.elites))
-        return Foresight(member, known(self.reward, "reward"), known(self.continuation, "continuation")), obs
+        return jax.tree.map(lambda leaf: leaf[0], self.members(learner)), obs
+
+    def members(self, learner: EnsembleWorld) -> Foresight:
+        """The only one, stacked."""
+        elites = learner.members(learner.elites)
+        return Foresight(elites, known(self.reward, "reward"), known(self.continuation, "continuation"))
+
+    @partial(jax.jit, static_argnames="self")
+    def imagine(
+        self, learner: EnsembleWorld, obs: Float32[Array, "obs"], actions: Float32[Array, "time action"]
+    ) -> dict[str, Float32[Array, "time *obs"]]:
+        """What the network foretells of a sequence of actions, for the report."""
+        return imagined(self.members(learner), obs, actions, particles=1)
 
 
 SIZES: dict[str, MBMPC] = {

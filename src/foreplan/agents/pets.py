@@ -34,7 +34,7 @@ from foreplan.planners.icem import ICEM
 from foreplan.planners.risk import CVaR, Draws, Mean, MeanMinusDeviation, Members
 from foreplan.worlds.ensemble import EnsembleWorld, Network
 from foreplan.worlds.fitting import WorldFitting, refit
-from foreplan.worlds.foresight import Foresight, Switching, check, compare, known
+from foreplan.worlds.foresight import Foresight, Switching, check, compare, imagined, known
 
 
 @dataclass(frozen=True)
@@ -99,14 +99,22 @@ class PETS:
         self, learner: EnsembleWorld, obs: Float32[Array, "obs"], key: PRNGKeyArray
     ) -> tuple[Members | Draws, Float32[Array, "obs"]]:
         """The elites as a model to plan in, for any planner; its state is what is observed."""
-        members = Foresight(
-            learner.members(learner.elites),
-            reward=known(self.reward, "reward"),
-            continuation=known(self.continuation, "continuation"),
-        )
+        members = self.members(learner)
         if self.propagation == "ts-1":
             return Draws(Switching(members), self.risk, self.particles), obs
         return Members(members, self.risk, self.particles // self.network.elites), obs
+
+    def members(self, learner: EnsembleWorld) -> Foresight:
+        """The elites, stacked."""
+        elites = learner.members(learner.elites)
+        return Foresight(elites, known(self.reward, "reward"), known(self.continuation, "continuation"))
+
+    @partial(jax.jit, static_argnames="self")
+    def imagine(
+        self, learner: EnsembleWorld, obs: Float32[Array, "obs"], actions: Float32[Array, "time action"]
+    ) -> dict[str, Float32[Array, "time *obs"]]:
+        """What the ensemble foretells of a sequence of actions, for the report."""
+        return imagined(self.members(learner), obs, actions)
 
 
 SIZES: dict[str, PETS] = {

@@ -101,3 +101,25 @@ def imagination(path: Path, film: Mapping[str, np.ndarray], every: int) -> None:
         axes.set_xlabel("decisions of one episode")
         axes.set_ylabel("reward of a decision")
         axes.legend(loc="best")
+
+
+def open_loop(path: Path, error: np.ndarray, coverage: np.ndarray | None, covered: float) -> None:
+    """Error of each dimension, and the share of outcomes within the predictive interval, against the steps ahead."""
+    with canvas(path, 10.0, 3.6) as figure:
+        panels = figure.subplots(1, 1 if coverage is None else 2, squeeze=False)[0]
+        ahead = np.arange(1, len(error) + 1)
+        for axes, values in zip(panels, [error, coverage], strict=False):
+            assert values is not None
+            for i, series in enumerate(values.T):
+                colour = COLOURS[i % len(COLOURS)]
+                label = f"observation {i}" if i < 2 * len(COLOURS) else None
+                axes.plot(ahead, series, "-" if i < len(COLOURS) else "--", color=colour, lw=1.4, label=label)
+            axes.set_xlabel("decisions ahead, without looking up")
+        panels[0].axhline(1.0, color="#333333", lw=1, ls=":")
+        panels[0].set_yscale("log")
+        panels[0].set_ylabel("error, in standard deviations")
+        panels[0].legend(loc="best", fontsize=8)
+        if coverage is not None:
+            panels[1].axhline(covered, color="#333333", lw=1, ls=":")
+            panels[1].set_ylim(0.0, 1.02)
+            panels[1].set_ylabel(f"share within the interval of {covered:.0%}")

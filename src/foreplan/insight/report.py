@@ -9,6 +9,7 @@ import numpy as np
 
 from foreplan.insight import page, plots
 from foreplan.insight.history import History
+from foreplan.insight.model_report import model_report
 
 
 def report(out: Path) -> Path:
@@ -71,4 +72,5 @@ def film(out: Path) -> list[str]:
                 path = out / "plots" / "imagination.png"
                 plots.imagination(path, dict(episode), int(episode["imagined_every"]))
                 parts.append(page.section("Imagined and real", page.image(path, "imagined and real rewards")))
+            parts += model_report(out, dict(episode))
     return parts

@@ -48,6 +48,26 @@ class Switching(Model):
         return jax.tree.map(lambda leaf: leaf[which], self.members).step(state, action, step_key)
 
 
+def imagined(
+    members: Foresight, obs: Obs, actions: Float32[Array, "time action"], particles: int = 50
+) -> dict[str, Float32[Array, "time *obs"]]:
+    """What becomes of `obs` under a sequence of actions, without looking up: of `particles` in each member the mean
+    reward, the mean observation after every action, and where 90 % of them lie."""
+
+    def follow(member: Foresight, key: PRNGKeyArray) -> tuple[Array, Array]:
+        def step(obs: Obs, at: tuple[Action, PRNGKeyArray]) -> tuple[Obs, tuple[Obs, Scalar]]:
+            after, reward, _ = member.step(obs, *at)
+            return after, (after, reward)
+
+        return jax.lax.scan(step, obs, (actions, jax.random.split(key, actions.shape[0])))[1]
+
+    keys = jax.random.split(jax.random.key(0), particles)
+    seen, rewards = jax.lax.map(lambda member: jax.vmap(lambda key: follow(member, key))(keys), members)
+    seen = seen.reshape(-1, *seen.shape[2:])
+    low, high = jnp.quantile(seen, jnp.array([0.05, 0.95], jnp.float32), axis=0)
+    return {"reward": jnp.mean(rewards, axis=(0, 1)), "obs": jnp.mean(seen, axis=0), "low": low, "high": high}
+
+
 # ---------------------------------------------------------------------- a user's functions
 def known(name: str, what: str) -> Known | None:
     """The function that "module:function" names; None for "learned". Raises `UsageError` where there is none."""
