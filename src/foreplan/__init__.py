@@ -7,6 +7,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from foreplan.agents.bc import BC as BC
+    from foreplan.agents.dagger import DAgger as DAgger
     from foreplan.agents.mbpo import MBPO as MBPO
     from foreplan.agents.sac import SAC as SAC
     from foreplan.agents.tdmpc import TDMPC2 as TDMPC2
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from foreplan.run.settings import Settings as Settings
 
 _HOME = {
+    "BC": "foreplan.agents.bc",
+    "DAgger": "foreplan.agents.dagger",
     "MBPO": "foreplan.agents.mbpo",
     "SAC": "foreplan.agents.sac",
     "TDMPC2": "foreplan.agents.tdmpc",
