@@ -99,7 +99,7 @@ class Record:
             "missed": int(np.sum(latency > self.deadline)),
             "latency_ms": milliseconds(self.latency),
             "planning_ms": milliseconds(self.planning),
-            "plan_age": dict(sorted(Counter(self.age).items())),
+            "plan_age": {f"p{q}": float(np.percentile(self.age, q)) for q in (50, 95, 99)} | {"max": max(self.age)},
             "rounds": dict(sorted(Counter(self.rounds).items())),
             "sources": dict(Counter(self.source)),
         }
@@ -163,7 +163,9 @@ class Anytime:
             spent.append(self.clock() - now)
             searching += spent[-1]
         if best is None:  # believe it a little less each time, so that one slow round is not the last
-            self._spent[0] = deque([0.8 * spent for spent in self._spent[0]], maxlen=50)
+            self._spent[0], self._rest = (
+                deque([0.8 * spent for spent in times], maxlen=50) for times in (self._spent[0], self._rest)
+            )
             self.shift(1)
             return None, 0
         self.memory = best
