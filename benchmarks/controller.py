@@ -44,13 +44,14 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=32)
     parser.add_argument("--horizon", type=int, default=20)
     parser.add_argument("--iterations", type=int, default=4)
+    parser.add_argument("--threads", type=int, default=None, help="of the simulator; None: all processors")
     parser.add_argument("--modes", nargs="+", default=["unhurried", "synchronous", "threaded"])
     parser.add_argument("--episodes", type=int, default=2, help="of the unhurried planner and of the threaded mode")
     parser.add_argument("--out", type=Path, default=Path("controller"))
     options = parser.parse_args()
     planner = ICEM(options.horizon, options.samples, options.iterations, exponent=1.0, warm_std=0.3, std=0.8)
     planner = replace(planner, num_elites=max(2, options.samples // 6))
-    plant, simulator = envs.build(options.env, options.repeat), sims.make(options.env, options.repeat)
+    plant, simulator = envs.build(options.env, options.repeat), sims.make(options.env, options.repeat, threads=options.threads)
     plant.reset(0)
     period = options.repeat * plant.adapter.env.control_timestep()  # type: ignore[attr-defined]
     for mode in options.modes:
