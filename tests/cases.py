@@ -69,7 +69,7 @@ WORLD_FITTING = WorldFitting(Fitting(batch_size=16, max_epochs=1))
 TINY = WorldNetwork(members=3, elites=2, layers=2, width=16, head_width=16)
 SMALL_PETS = PETS(ICEM(horizon=3, num_samples=16, num_elites=4, iterations=2), TINY, WORLD_FITTING, particles=4)
 PLAIN_MPC = MBMPC(
-    SMALL_PETS.planner,  # random shooting often has the same best candidate in different states
+    CEM(horizon=3, num_samples=64, num_elites=8, iterations=3),  # the best of few plans is often that of other states
     replace(TINY, members=1, elites=1, probabilistic=False),
     WORLD_FITTING,
 )
