@@ -40,6 +40,8 @@ class Train:
     out: Path | None = None  # the run directory; None: runs/AGENT-ENV-sSEED
     utd: float | None = None  # gradient updates a decision; None: the agent's
     expert: str | None = None  # of dagger: plan, a run directory, package.module:callable
+    incumbent: Path | None = None  # a run that the new one must beat in the end to be accepted
+    confidence: float = 0.95  # with which it must be better
     json: Json = False
     agent: ClassVar[Any] = None  # a field where the agent is known, see `options`
 
@@ -58,6 +60,7 @@ class Train:
         return dataclasses.make_dataclass("Train", fields, bases=(Train,), namespace={"__doc__": Train.__doc__})
 
     def __call__(self) -> Result:
+        from foreplan import guard
         from foreplan.run.cache import use_compilation_cache
         from foreplan.run.loop import train
 
@@ -75,7 +78,13 @@ class Train:
         place = f"{self.name}-{self.settings.env}-s{self.settings.seed}".replace("/", "-").replace(":", "-")
         use_compilation_cache()
         out = self.out or Path("runs") / place
-        return finish(train(agent, self.settings, out, name=self.name, display=display()))
+        if self.incumbent is None:
+            return finish(train(agent, self.settings, out, name=self.name, display=display()))
+        guard.check(self.incumbent, self.confidence)
+        answer = finish(train(agent, self.settings, out, name=self.name, display=display()))
+        judgement = guard.guard(out, self.incumbent, max(20, self.settings.eval_episodes), self.confidence)
+        print(judgement)
+        return answer | {"accepted": judgement.accepted}
 
 
 @dataclass

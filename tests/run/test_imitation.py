@@ -18,6 +18,7 @@ from foreplan.core.replay import sample
 from foreplan.data import names
 from foreplan.data.dataset import faults
 from foreplan.run import checkpoint
+from foreplan.guard import judge
 from foreplan.run.loop import resume, train
 from foreplan.run.record import record
 from foreplan.run.saved import Saved
@@ -114,6 +115,27 @@ def test_pretraining_and_beginning_from_a_run(demos, tmp_path) -> None:
     np.testing.assert_array_equal(begun["gain"], learned["gain"])
 
 
+def test_the_guard_accepts_only_what_is_better_for_sure() -> None:
+    noise = np.random.default_rng(0).normal(size=20)
+    old = (10.0 * noise).tolist()
+    cases = {0.0: False, 0.1: False, 5.0: True, -5.0: False}
+    for gain, accepted in cases.items():
+        new = (10.0 * noise + gain + np.random.default_rng(1).normal(size=20)).tolist()
+        assert judge(new, old, 0.95).accepted == accepted, gain
+    clear = judge([float(i) + 1.0 for i in range(20)], [float(i) for i in range(20)], 0.95)
+    assert clear.low == pytest.approx(1.0)
+
+
+def test_an_incumbent_that_is_better_stays(lessons, capsys, tmp_path) -> None:
+    words = ["train", "bc", "toys:walk", "--demos", str(lessons), "--agent.fitting.max-epochs", "1", "--json"]
+    words += ["--agent.fitting.lr", "1e-9", "--agent.widths", "4", "--eval-episodes", "2"]
+    assert main([*words, "--incumbent", str(lessons), "--out", str(tmp_path / "run")]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["accepted"] is False
+    told = json.loads((tmp_path / "run" / "guard.json").read_text())
+    assert told["incumbent"] == str(lessons)
+    assert len(told["new"]) == len(told["old"]) == 20
+
+
 def test_another_agents_policy_acts_in_the_seed_steps(lessons, tmp_path) -> None:
     settings = replace(SHORT, steps=100, warm=Warm(init=str(lessons)))
     out = train(Toy(random_decisions=50, utd=0.0), settings, tmp_path / "run")
@@ -142,6 +164,7 @@ def _spec():
         ("train bc toys:walk --demos nowhere.npz", "nowhere.npz cannot be read"),
         ("train bc toys:walk --demos walk.npz --demo-share 1.5", "demo-share is 1.5"),
         ("train tdmpc2 toys:walk --pretrain 10", "pretrain is 10 without --demos"),
+        ("train tdmpc2 toys:walk --incumbent nowhere", "nowhere is not a run directory"),
         ("data inspekt walk.npz", "did you mean 'inspect'"),
         ("data inspect nowhere", "nowhere cannot be read"),
         ("data record toys:walk --episodes 0", "episodes is 0"),
