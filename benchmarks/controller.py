@@ -51,7 +51,8 @@ def main() -> None:
     options = parser.parse_args()
     planner = ICEM(options.horizon, options.samples, options.iterations, exponent=1.0, warm_std=0.3, std=0.8)
     planner = replace(planner, num_elites=max(2, options.samples // 6))
-    plant, simulator = envs.build(options.env, options.repeat), sims.make(options.env, options.repeat, threads=options.threads)
+    plant = envs.build(options.env, options.repeat)
+    simulator = sims.make(options.env, options.repeat, threads=options.threads)
     plant.reset(0)
     period = options.repeat * plant.adapter.env.control_timestep()  # type: ignore[attr-defined]
     for mode in options.modes:

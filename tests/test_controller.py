@@ -116,7 +116,7 @@ def test_a_plan_that_takes_time_begins_where_the_plant_will_be() -> None:
 def test_one_slow_round_is_not_the_last() -> None:
     controller, _ = wound(cost=0.001)
     controller.anytime._spent[0].append(0.1)
-    drive(controller, 20)
+    drive(controller, 80)
     assert controller.record.source[0] == "safe"
     assert controller.record.source[-1] == "planned"
 

@@ -164,7 +164,7 @@ class Anytime:
             searching += spent[-1]
         if best is None:  # believe it a little less each time, so that one slow round is not the last
             self._spent[0], self._rest = (
-                deque([0.8 * spent for spent in times], maxlen=50) for times in (self._spent[0], self._rest)
+                deque([0.97 * spent for spent in times], maxlen=50) for times in (self._spent[0], self._rest)
             )
             self.shift(1)
             return None, 0
