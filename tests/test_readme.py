@@ -44,8 +44,8 @@ def test_commands_are_understood(line: str) -> None:
         return
     assert program == "foreplan"
     name, *argv = words
-    kind: Any = cli.Train.options(argv) if name == "train" else cli.COMMANDS[name]
-    parsed = cli.parse(kind, argv, f"foreplan {name}")
+    kind: Any = cli.COMMANDS[name]
+    parsed = cli.parse(kind.of(argv) if hasattr(kind, "of") else kind, argv, f"foreplan {name}")
     named = {key for key in ("steps", "episodes") if f"--{key} " in line} | {"dir", "env"}
     assert all(str(value) in line for key, value in vars(parsed).items() if key in named)
 

@@ -6,16 +6,34 @@ import json
 import re
 import sys
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import tyro
 
-from foreplan.commands import COMMANDS, Plan, Train
+from foreplan.commands.data import Data
+from foreplan.commands.environments import Check, Envs
+from foreplan.commands.label import Label
+from foreplan.commands.plan import Plan
+from foreplan.commands.runs import Eval, Import, Report
+from foreplan.commands.sweep import Sweep
+from foreplan.commands.train import Resume, Train
 from foreplan.core.errors import Diverged, EnvError, UsageError, unknown
-from foreplan.data_command import Data
 from foreplan.run.signals import Interrupted
 
 T = TypeVar("T")
+COMMANDS: dict[str, Any] = {
+    "train": Train,
+    "sweep": Sweep,
+    "resume": Resume,
+    "eval": Eval,
+    "plan": Plan,
+    "import": Import,
+    "report": Report,
+    "label": Label,
+    "envs": Envs,
+    "check": Check,
+    "data": Data,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,10 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(name: str, argv: Sequence[str]) -> int:
     if name not in COMMANDS:
         raise unknown("command", name, COMMANDS)
-    kind = {"train": Train.options, "plan": Plan.with_options, "data": Data.of}.get(name, lambda _: COMMANDS[name])(
-        argv
-    )
-    command = parse(kind, argv, f"foreplan {name}")
+    kind = COMMANDS[name]
+    command = parse(kind.of(argv) if hasattr(kind, "of") else kind, argv, f"foreplan {name}")
     result = command()
     if command.json:
         print(json.dumps(result))

@@ -17,8 +17,8 @@ from foreplan.core.fitting import Fitting
 from foreplan.core.replay import sample
 from foreplan.data import names
 from foreplan.data.dataset import faults
-from foreplan.run import checkpoint
 from foreplan.guard import judge
+from foreplan.run import checkpoint
 from foreplan.run.loop import resume, train
 from foreplan.run.record import record
 from foreplan.run.saved import Saved

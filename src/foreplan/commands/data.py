@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import tyro
 
+from foreplan.commands.common import Json
 from foreplan.core.errors import UsageError, unknown
 
-Json = Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help="end with one line that is a JSON object")]
 Verb = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="VERB", help="inspect, record or convert")]
 Name = Annotated[
     tyro.conf.Positional[str], tyro.conf.arg(metavar="DATA", help="PATH.npz, a run directory, minari:ns/name-v0")

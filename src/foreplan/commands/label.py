@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import tyro
 
+from foreplan.commands.common import Json
+
 
 @dataclass
 class Label:
@@ -19,7 +21,7 @@ class Label:
     guard: float | None = None  # accept a retrained policy by itself where it is better with this confidence
     host: str = "127.0.0.1"  # another one lets others in who have the token
     port: int = 8421  # 0: any that is free
-    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False  # end with one line that is a JSON object
+    json: Json = False
 
     def __call__(self) -> dict[str, Any]:
         from foreplan.envs import gl

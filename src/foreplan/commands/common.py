@@ -1,0 +1,53 @@
+"""What commands share.
+
+A command is a dataclass: its fields are its options, calling it runs it and returns its result; `of(argv)`, where it
+has one, gives the dataclass for a command line, whose options depend on what it names. JAX takes a second to import,
+which `--help` need not wait for: so commands import what they need when they are called.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from foreplan import presets
+
+Result = dict[str, Any]
+Directory = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR")]
+Json = Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help="end with one line that is a JSON object")]
+AgentName = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="AGENT", help=", ".join(presets.AGENTS))]
+
+
+def display() -> Any:
+    from foreplan.run.display import Live, Plain
+
+    return Live() if sys.stdout.isatty() else Plain()
+
+
+def film(out: Path) -> None:
+    """Play one episode of the newest policy and film it, or say why it cannot be drawn."""
+    from foreplan.run.saved import Saved
+
+    made = Saved.open(out).film()
+    print(f"video: {made.video}" if made.video else f"no video: {made.why}")
+
+
+def finish(out: Path) -> Result:
+    """The end of a run that is complete: film, report, and the last evaluation as its result."""
+    from foreplan.insight.report import report
+
+    film(out)
+    path = report(out)
+    print(f"report: {path}")
+    last = json.loads((out / "eval.jsonl").read_text().splitlines()[-1])
+    mean = sum(last["returns"]) / len(last["returns"])
+    return {
+        "out": str(out),
+        "report": str(path),
+        "env_steps": last["env_steps"],
+        "returns": last["returns"],
+        "mean": mean,
+        "seconds": last["wall_s"],
+    }

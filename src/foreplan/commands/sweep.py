@@ -1,0 +1,59 @@
+"""Many runs of one agent."""
+
+import dataclasses
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from foreplan import presets
+from foreplan.commands.common import AgentName, Json, Result
+from foreplan.run.settings import Settings
+
+
+@dataclass
+class Sweep:
+    """Train an agent at several UTD ratios and seeds, a few runs at a time, and compare them.
+
+    Called again, it continues what was interrupted.
+    """
+
+    name: AgentName
+    settings: Annotated[Settings, tyro.conf.OmitArgPrefixes]  # its seed is the first
+    utd: tuple[float, ...] = (1.0,)
+    seeds: int = 1  # runs of each
+    jobs: int = 1  # runs at a time
+    size: str | None = None  # of the agent
+    out: Path | None = None  # None: runs/sweep-AGENT-ENV
+    json: Json = False
+
+    def __call__(self) -> Result:
+        from rich.live import Live
+
+        from foreplan.insight.compare import compare
+        from foreplan.run.settings import at_least
+        from foreplan.run.sweep import Cell, results, sweep, table
+
+        at_least("seeds", self.seeds, 1)
+        agent = presets.preset(self.name, self.size)
+        out = self.out or Path("runs") / f"sweep-{self.name}-{self.settings.env}".replace("/", "-").replace(":", "-")
+        cells = [
+            Cell(
+                f"{utd:g}",
+                dataclasses.replace(agent, utd=utd),
+                dataclasses.replace(self.settings, seed=self.settings.seed + i),
+                out / f"utd{utd:g}-s{self.settings.seed + i}",
+            )
+            for utd in self.utd
+            for i in range(self.seeds)
+        ]
+        with Live(get_renderable=lambda: table(cells, "UTD"), refresh_per_second=1) as live:
+            failed = sweep(cells, self.jobs, self.name, live.refresh if sys.stdout.isatty() else lambda: None)
+        done = [cell.out for cell in cells if cell not in failed]
+        report = str(compare(done, out)) if done else None
+        print(
+            f"report: {report}" if done else "no run is finished; see the .log files", f"in {out}" if not done else ""
+        )
+        return {"ok": not failed, "out": str(out), "report": report, "runs": results(cells)}
