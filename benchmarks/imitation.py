@@ -82,7 +82,7 @@ def act_ms(saved: object) -> float:
 
     env = make(saved.settings.env, action_repeat=saved.settings.action_repeat)  # type: ignore[attr-defined]
     timestep: TimeStep = jax.device_put(env.reset(0))
-    learner, agent, key = saved._learner(env), saved.agent, jax.random.key(0)  # type: ignore[attr-defined]
+    learner, agent, key = saved.learner(env), saved.agent, jax.random.key(0)  # type: ignore[attr-defined]
     memory, spent = agent.memory(env.spec), []
     for _ in range(501):
         begin = time.perf_counter()
