@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from foreplan.controller import Controller, ThreadedController
+from foreplan.controller.controller import Controller
+from foreplan.controller.threaded import ThreadedController
 from foreplan.core.errors import UsageError
 from foreplan.core.model import Model
 from foreplan.envs import names as envs

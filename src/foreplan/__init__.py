@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from foreplan.agents.mbpo import MBPO as MBPO
     from foreplan.agents.sac import SAC as SAC
     from foreplan.agents.tdmpc import TDMPC2 as TDMPC2
-    from foreplan.controller import Controller as Controller
-    from foreplan.controller import ThreadedController as ThreadedController
+    from foreplan.controller.controller import Controller as Controller
+    from foreplan.controller.threaded import ThreadedController as ThreadedController
     from foreplan.core.errors import EnvError as EnvError
     from foreplan.core.errors import UsageError as UsageError
     from foreplan.core.model import Model as Model
@@ -33,8 +33,8 @@ _HOME = {
     "MBPO": "foreplan.agents.mbpo",
     "SAC": "foreplan.agents.sac",
     "TDMPC2": "foreplan.agents.tdmpc",
-    "Controller": "foreplan.controller",
-    "ThreadedController": "foreplan.controller",
+    "Controller": "foreplan.controller.controller",
+    "ThreadedController": "foreplan.controller.threaded",
     "EnvError": "foreplan.core.errors",
     "UsageError": "foreplan.core.errors",
     "Model": "foreplan.core.model",

@@ -17,7 +17,6 @@ age; resets (Nikishin et al. 2022). Actions live in [-1, 1], and so does the ent
 
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Literal
 
 import equinox as eqx
 import jax
@@ -25,49 +24,13 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float32, Int32, PRNGKeyArray
 
+from foreplan.agents.sac_parts import Critic, Data, Entropy, Optimiser
 from foreplan.core.learning import descend, moving_average, repeat_updates
-from foreplan.core.maths import TwoHot
 from foreplan.core.replay import Replay, Window, fold, n_step
 from foreplan.core.types import Metrics, Spec, Step, TimeStep
 from foreplan.nn.dists import SquashedGaussian
 from foreplan.nn.network import Architecture, Heads, Network
 from foreplan.nn.stats import Moments, ReturnScale
-
-
-@dataclass(frozen=True)
-class Critic:
-    network: Architecture = field(default_factory=Architecture)
-    heads: int = 2
-    subset: int = 2  # heads, drawn anew for each update, that make the target
-    lowest: Literal["always", "episodic", "never"] = "always"  # their lowest value makes it, else their mean; episodic:
-    #                                                            only where an episode can terminate
-    mean_for_policy: bool = False  # the policy climbs the mean of all heads, not what makes the target
-    target_rate: float = 0.005  # 0: no target critics; s and s' go through the critics as one batch
-    two_hot: TwoHot | None = None  # values as categorical distributions; None: as numbers
-
-
-@dataclass(frozen=True)
-class Entropy:
-    initial: float = 1.0  # temperature
-    target: float | None = None  # nats of a whole action; None: `per_dimension` for each of its dimensions
-    per_dimension: float = -1.0
-
-
-@dataclass(frozen=True)
-class Optimiser:
-    policy_lr: float = 3e-4
-    critic_lr: float = 3e-4
-    temperature_lr: float = 3e-4
-    b1: float = 0.9  # of Adam
-
-
-@dataclass(frozen=True)
-class Data:
-    batch_size: int = 256
-    n_step: int = 1
-    fade: float = 0.0  # of replay, see `core.replay.sample`
-    normalise_obs: bool = False  # by running statistics
-    scale_returns: float | None = None  # divide rewards so that returns stay within this; None: as they are
 
 
 class Batch(eqx.Module):

@@ -1,0 +1,43 @@
+"""The parts of soft actor-critic, as fields that presets combine; what they do stands in `agents/sac.py`."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from foreplan.core.maths import TwoHot
+from foreplan.nn.network import Architecture
+
+
+@dataclass(frozen=True)
+class Critic:
+    network: Architecture = field(default_factory=Architecture)
+    heads: int = 2
+    subset: int = 2  # heads, drawn anew for each update, that make the target
+    lowest: Literal["always", "episodic", "never"] = "always"  # their lowest value makes it, else their mean; episodic:
+    #                                                            only where an episode can terminate
+    mean_for_policy: bool = False  # the policy climbs the mean of all heads, not what makes the target
+    target_rate: float = 0.005  # 0: no target critics; s and s' go through the critics as one batch
+    two_hot: TwoHot | None = None  # values as categorical distributions; None: as numbers
+
+
+@dataclass(frozen=True)
+class Entropy:
+    initial: float = 1.0  # temperature
+    target: float | None = None  # nats of a whole action; None: `per_dimension` for each of its dimensions
+    per_dimension: float = -1.0
+
+
+@dataclass(frozen=True)
+class Optimiser:
+    policy_lr: float = 3e-4
+    critic_lr: float = 3e-4
+    temperature_lr: float = 3e-4
+    b1: float = 0.9  # of Adam
+
+
+@dataclass(frozen=True)
+class Data:
+    batch_size: int = 256
+    n_step: int = 1
+    fade: float = 0.0  # of replay, see `core.replay.sample`
+    normalise_obs: bool = False  # by running statistics
+    scale_returns: float | None = None  # divide rewards so that returns stay within this; None: as they are

@@ -1,0 +1,104 @@
+"""Control in real time: an answer is always there when it is due, planned or not.
+
+A decision is the first of these that there is, and which it was is counted:
+
+    planned   a plan that was improved for this very decision, in as many rounds as there was time for
+    shifted   the last plan that was improved, as far as it reaches
+    policy    what a policy does
+    safe      an action that does no harm
+
+Planning takes time, in which the plant goes on. So a plan is made for a state `latency` decisions ahead, foretold by
+doing what is going to be done until then. `Controller` plans within the call, `ThreadedController` in a thread of its
+own, so that whoever drives the plant never waits.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from foreplan.controller.anytime import Anytime, Clock, Modelled, Simulated
+from foreplan.controller.record import Record, Source
+from foreplan.core.errors import UsageError
+from foreplan.core.model import Model
+
+
+class Controller:
+    """`planner` in `model`, a simulator or a `Model`, with an answer within `deadline_ms` of every question.
+
+    `latency` is how many decisions the plant goes on while one is planned: 0 where it waits for the answer. `policy` is
+    a function of the state; `safe` is an action [action] in [-1, 1], by default none. A plan is followed for at most
+    `patience` decisions without being improved, by default as far as it reaches. `action_dim` is needed for a `Model`.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        planner: Any,
+        deadline_ms: float = 20.0,
+        latency: int = 0,
+        policy: Callable[[Any], np.ndarray] | None = None,
+        safe: np.ndarray | None = None,
+        patience: int | None = None,
+        action_dim: int | None = None,
+        seed: int = 0,
+        clock: Clock = time.perf_counter,
+    ) -> None:
+        if not deadline_ms > 0.0 or latency < 0:
+            raise UsageError(f"deadline_ms must be positive and latency at least 0, not {deadline_ms} and {latency}")
+        if isinstance(model, Model):
+            if action_dim is None:
+                raise UsageError("a Model does not say how many numbers an action has: action_dim is needed")
+            self.look: Simulated | Modelled = Modelled(model, action_dim)
+        else:
+            self.look = Simulated(model)
+        self.deadline, self.latency, self.policy, self.clock = deadline_ms / 1e3, latency, policy, clock
+        self.safe = np.zeros(self.look.action_dim, np.float32) if safe is None else np.asarray(safe, np.float32)
+        self.patience = planner.horizon if patience is None else min(patience, planner.horizon)
+        self.anytime = Anytime(planner, self.look, seed, clock)
+        self.record = Record(self.deadline)
+        self.begin()
+
+    def begin(self) -> None:
+        """An episode begins: nothing of the last one is known any more."""
+        self.anytime.forget()
+        self._plan: np.ndarray | None = None
+        self._age = 0
+        self._ahead: deque[tuple[np.ndarray, int, Source]] = deque()  # decided, but not done yet
+
+    def warm(self, state: Any) -> None:
+        """Compile and time everything before the first question."""
+        self.look.ahead(state, [self.safe] * max(1, self.latency))
+        self.anytime.warm(state)
+        self.begin()
+
+    def act(self, state: Any) -> np.ndarray:
+        """The action [action] to do in `state`. Until the first plan takes effect, that is the policy's or the safe
+        one."""
+        began = self.clock()
+        while len(self._ahead) < self.latency:
+            self._ahead.append(self.otherwise(state, self._age))
+        start = self.look.ahead(state, [action for action, _, _ in self._ahead])
+        plan, rounds = self.anytime.improve(start, began + self.deadline)
+        self._age = self._age + 1 if plan is None else 0
+        self._plan = self._plan if plan is None else plan
+        self._ahead.append(self._decide(start))
+        action, age, source = self._ahead.popleft()
+        spent = self.clock() - began
+        self.record.planning.append(spent)
+        self.record.rounds.append(rounds)
+        self.record.note(spent, age, source)
+        return action
+
+    def _decide(self, state: Any) -> tuple[np.ndarray, int, Source]:
+        if self._plan is None or self._age >= self.patience:
+            return self.otherwise(state, self._age)
+        return self._plan[self._age], self._age, "shifted" if self._age else "planned"
+
+    def otherwise(self, state: Any, age: int) -> tuple[np.ndarray, int, Source]:
+        """Without a plan."""
+        if self.policy is None:
+            return self.safe, age, "safe"
+        return np.asarray(self.policy(state), np.float32), age, "policy"
