@@ -24,76 +24,29 @@ from typing import Literal
 import jax
 from jaxtyping import Array, Float32, PRNGKeyArray
 
+from foreplan.agents.fitted import Fitted
 from foreplan.core.errors import UsageError
 from foreplan.core.fitting import Fitting
-from foreplan.core.replay import Replay
-from foreplan.core.types import Memory, Metrics, Spec, TimeStep
-from foreplan.planners.acting import act, memories
 from foreplan.planners.cem import CEM
 from foreplan.planners.icem import ICEM
 from foreplan.planners.risk import CVaR, Draws, Mean, MeanMinusDeviation, Members
 from foreplan.worlds.ensemble import EnsembleWorld, Network
-from foreplan.worlds.fitting import WorldFitting, refit
-from foreplan.worlds.foresight import Foresight, Switching, check, compare, imagined, known
+from foreplan.worlds.fitting import WorldFitting
+from foreplan.worlds.foresight import Foresight, Switching, imagined, known
 
 
 @dataclass(frozen=True)
-class PETS:
-    """`reward` and `continuation` are "learned", or name a function of (obs, action, next obs), "module:function", that
-    JAX can trace: the reward, and the probability that the episode goes on."""
-
+class PETS(Fitted):
     planner: ICEM | CEM = field(default_factory=ICEM)
-    network: Network = field(default_factory=Network)
-    fitting: WorldFitting = field(default_factory=WorldFitting)
     risk: Mean | CVaR | MeanMinusDeviation = field(default_factory=Mean)
     propagation: Literal["ts-inf", "ts-1"] = "ts-inf"
     particles: int = 5
-    reward: str = "learned"
-    continuation: str = "learned"
-    every: int | None = None  # decisions between two fits; None: an episode, or 200 where its length is not known
-    min_seed_steps: int | None = None  # decisions at random; None: the same
 
     def __post_init__(self) -> None:
         if self.propagation not in ("ts-inf", "ts-1"):
             raise UsageError(f"propagation is {self.propagation!r}; accepted: 'ts-inf', 'ts-1'")
         if self.particles < 1 or (self.propagation == "ts-inf" and self.particles % self.network.elites):
             raise UsageError(f"particles is {self.particles}; accepted: multiples of the elites, {self.network.elites}")
-
-    # ------------------------------------------------------------------ 1. and 2. what is learned, and when
-    @property
-    def utd(self) -> float:
-        return 0.0  # no gradient updates between the fits
-
-    def seed_steps(self, spec: Spec) -> int:
-        return self.min_seed_steps or self.refit_every(spec)
-
-    def refit_every(self, spec: Spec) -> int:
-        return self.every or spec.episode_length or 200
-
-    def init(self, spec: Spec, key: PRNGKeyArray) -> EnsembleWorld:
-        check(self.reward, "reward", spec)
-        check(self.continuation, "continuation", spec)
-        learned = {"reward": self.reward == "learned", "continuation": self.continuation == "learned"}
-        return EnsembleWorld.create(spec, self.network, key, **learned)
-
-    def refit(self, learner: EnsembleWorld, replay: Replay, key: PRNGKeyArray) -> tuple[EnsembleWorld, Metrics]:
-        learner, metrics = refit(learner, replay, self.fitting, key)
-        return learner, metrics | compare(replay, self.reward, self.continuation)
-
-    def learn(
-        self, learner: EnsembleWorld, replay: Replay, key: PRNGKeyArray, num_updates: int
-    ) -> tuple[EnsembleWorld, Metrics]:
-        return learner, {}
-
-    # ------------------------------------------------------------------ 3. act
-    def memory(self, spec: Spec) -> Memory:
-        return memories(self.planner, spec)
-
-    @partial(jax.jit, static_argnames=("self", "explore"))
-    def act(
-        self, learner: EnsembleWorld, timestep: TimeStep, memory: Memory, key: PRNGKeyArray, explore: bool
-    ) -> tuple[Float32[Array, "env action"], Memory, Metrics]:
-        return act(self.planner, partial(self.look_ahead, learner), timestep, memory, key, explore)
 
     def look_ahead(
         self, learner: EnsembleWorld, obs: Float32[Array, "obs"], key: PRNGKeyArray
