@@ -244,6 +244,11 @@ def _official(target: float, utd: float = 20.0, **schedule: int) -> MBPO:
 
 SIZES = {
     "default": MBPO(),  # fewer rollouts and random steps than the paper's; the entropy's target is -1 a dimension
+    "small": MBPO(  # for tasks of a few thousand steps: the model is fitted early and often
+        sac=SAC(entropy=Entropy(initial=0.1, target=-0.05)),
+        rollouts=Rollouts(every=100, number=200, schedule=Schedule(shortest=2, longest=5, begin=500, end=2000)),
+        min_seed_steps=300,
+    ),
     "ant": _official(-4.0, longest=25, begin=20_000, end=100_000),
     "halfcheetah": _official(-3.0, utd=40.0),
     "hopper": _official(-1.0, longest=15, begin=20_000, end=150_000),
