@@ -10,6 +10,7 @@ import numpy as np
 from foreplan.agents.bc import BC
 from foreplan.agents.dagger import DAgger
 from foreplan.agents.experts import CallableExpert
+from foreplan.agents.fitted import Fitted
 from foreplan.agents.mbmpc import MBMPC
 from foreplan.agents.mbpo import MBPO, Rollouts
 from foreplan.agents.pets import PETS
@@ -18,7 +19,7 @@ from foreplan.agents.sac import Optimiser as Rates
 from foreplan.agents.tdmpc import TDMPC2, Network, Optimiser
 from foreplan.core.fitting import Fitting
 from foreplan.core.maths import TwoHot
-from foreplan.core.types import Refits, Spec, TimeStep
+from foreplan.core.types import Spec, TimeStep
 from foreplan.nn.network import Architecture
 from foreplan.planners.cem import CEM
 from foreplan.planners.icem import ICEM
@@ -57,7 +58,7 @@ DROQ_SAC = replace(PLAIN_SAC, critic=Critic(replace(SMALL, kind="layer-norm", dr
 CLONE = BC(widths=(32,), members=2, fitting=Fitting(batch_size=64, max_epochs=30))
 EXPERT = CallableExpert("callable:minus", lambda obs: np.tanh(-obs[:2]), Spec(obs_shape=(5,), action_dim=2))
 MODEL_BASED = MBPO(
-    sac=PLAIN_SAC,
+    sac=replace(PLAIN_SAC, discount=0.98),  # not the one above, whose programs would be compiled already
     network=WorldNetwork(members=3, elites=2, layers=2, width=32, head_layers=1, head_width=16),
     fitting=WorldFitting(Fitting(batch_size=16, max_epochs=3), targets="delta"),
     rollouts=Rollouts(every=10, number=4, capacity=100),
@@ -112,7 +113,7 @@ PLANNERS: dict[str, Any] = {
 
 def taught(agent: Any, learner: Any, replay: Any, key: Any) -> tuple[Any, Any]:
     """What the agent learns at one go: from a batch, or, where that is all it does, from all data."""
-    if agent.utd == 0 and isinstance(agent, Refits):
+    if isinstance(agent, Fitted):
         return agent.refit(learner, replay, key)
     return agent.learn(learner, replay, key, 1)
 

@@ -11,6 +11,7 @@ import pytest
 from cases import AGENTS, FALLING, copy, shapes, taught, timestep
 from probes import remember
 
+from foreplan.agents.fitted import Fitted
 from foreplan.core.replay import Replay
 from foreplan.core.types import Spec
 from foreplan.run.checkpoint import flatten, unflatten
@@ -18,7 +19,6 @@ from foreplan.run.state import extras
 
 every_agent = pytest.mark.parametrize("name", AGENTS)
 SPEC = Spec(obs_shape=(5,), action_dim=2, num_envs=2, episode_length=10)
-FIT = {"bc": "jit(refit)", "dagger": "jit(refit)", "mbmpc": "jit(fit_world)", "pets": "jit(fit_world)"}  # see `taught`
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def test_each_program_is_compiled_once(name: str, compiled: Callable[[], list[st
         learner, _ = taught(agent, learner, Replay.create(spec, 30, extras(agent, spec)), key)
     programs = compiled()
     assert programs.count("jit(_settle)" if name == "dagger" else "jit(act)") == 1
-    assert programs.count(FIT.get(name, "jit(learn)")) == 1
+    assert programs.count("jit(fit_world)" if isinstance(agent, Fitted) else "jit(learn)") == 1
 
 
 @every_agent
