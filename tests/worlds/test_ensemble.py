@@ -16,8 +16,9 @@ from foreplan.core.fitting import Fitting
 from foreplan.core.model import returns
 from foreplan.core.replay import Replay
 from foreplan.core.types import Metrics, Spec
-from foreplan.worlds.ensemble import EnsembleWorld, Foresight, Gaussian, Member, Network
+from foreplan.worlds.ensemble import EnsembleWorld, Gaussian, Member, Network
 from foreplan.worlds.fitting import WorldFitting, aimed, decayed, fit_world, refit
+from foreplan.worlds.foresight import Foresight
 
 SPEC = Spec(obs_shape=(3,), action_dim=1, episode_length=25)
 SMALL = Network(members=3, elites=2, layers=2, width=32, head_width=16)

@@ -54,7 +54,8 @@ def half(obs: np.ndarray) -> np.ndarray:
 
 
 def test_a_run_of_dagger_brings_its_own_labels(tmp_path) -> None:
-    agent = DAgger(expert="test_imitation:half", policy=BC(widths=(8,), fitting=Fitting(max_epochs=20)), round_steps=50)
+    policy = BC(widths=(8,), fitting=Fitting(max_epochs=20))
+    agent = DAgger(expert="test_label_imitation:half", policy=policy, round_steps=50)
     saved = Saved.open(made(tmp_path / "run", agent=agent), lambda line: None)
     env = saved.make_env("toys:walk")
     policy = newest(tmp_path / "labels", saved, env.spec)
