@@ -79,7 +79,7 @@ class Page:
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         return page
 
-    def until(self, script: str, seconds: float = 30.0, page=None):
+    def until(self, script: str, seconds: float = 120.0, page=None):
         """Wait until the script is true (the page's policy forbids Playwright's own way)."""
         end = time.monotonic() + seconds
         while not (found := (page or self.page).evaluate(script)):
