@@ -73,7 +73,7 @@ def measure(size: str) -> dict[str, float | str]:
     replay = Replay.create(SPEC, 10_000)
     for _ in range(1000):
         obs, action = rng.normal(size=(1, 24)).astype(np.float32), rng.uniform(-1, 1, (1, 6)).astype(np.float32)
-        replay = insert(replay, Step(obs, action, zero, no, no, obs))
+        replay = insert(replay, Step(obs, action, zero, no, no, obs, np.zeros(1, np.int32)))
 
     def update() -> object:
         nonlocal learner

@@ -26,7 +26,7 @@ from jaxtyping import Array, Float32, PRNGKeyArray
 
 from foreplan.core.learning import descend, moving_average, over_batch, repeat_updates, where_first
 from foreplan.core.maths import TwoHot, softplus
-from foreplan.core.replay import Replay, Window
+from foreplan.core.replay import Replay, Window, lambda_returns
 from foreplan.core.types import Metrics, Spec, TimeStep
 from foreplan.nn.dists import SquashedGaussian
 from foreplan.nn.nets import MLP, Ensemble
@@ -74,6 +74,7 @@ class TDMPC2:
     optimiser: Optimiser = field(default_factory=Optimiser)
     batch_size: int = 256
     target_rate: float = 0.01
+    td_lambda: float = 0.0  # 0: one-step targets; 1: the rewards of the whole window before the value
     pessimistic: bool = False  # search by the minimum of the heads, not their mean
     discount: float | None = None  # None: from the episode's length
     utd: float = 1.0  # gradient updates a decision
@@ -206,18 +207,18 @@ class TDMPC2:
         return learner, world_metrics | policy_metrics
 
     def td_targets(self, learner: Learner, window: Window, key: PRNGKeyArray) -> tuple[Array, Array]:
-        """(next latents [batch, H, latent], r + discount (1 - terminated) min of two target Q [batch, H])."""
+        """(next latents [batch, H, latent], returns [batch, H] that end in the minimum of two target Q)."""
         head_key, action_key = jax.random.split(key)
         critics = learner.target_critics.choose(2, head_key)
 
-        def target(obs: Array, reward: Array, terminated: Array, key: PRNGKeyArray) -> tuple[Array, Array]:
+        def value(obs: Array, key: PRNGKeyArray) -> tuple[Array, Array]:
             z = learner.world.encode(obs)
             action, _ = SquashedGaussian.of(learner.policy(z)).sample(key)
-            q = jnp.min(q_values(critics, self.two_hot, z, action))
-            return z, reward + learner.discount * jnp.where(terminated, 0.0, q)
+            return z, jnp.min(q_values(critics, self.two_hot, z, action))
 
         keys = jax.random.split(action_key, window.reward.shape)
-        return over_batch(target)(window.obs[:, 1:], window.reward, window.terminated, keys)
+        next_latents, values = over_batch(value)(window.obs[:, 1:], keys)
+        return next_latents, lambda_returns(window, values, learner.discount, self.td_lambda)
 
     def world_loss(
         self, world: LatentWorld, window: Window, next_latents: Array, targets: Array, key: PRNGKeyArray

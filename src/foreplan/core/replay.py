@@ -155,6 +155,21 @@ def n_step(
     return (window.reward * real) @ powers, beyond, window.obs[row, length]
 
 
+def lambda_returns(
+    window: Window, values: Float32[Array, "batch horizon"], discount: float | Float32[Array, ""], weight: float
+) -> Float32[Array, "batch horizon"]:
+    """Of each transition G = r + discount (1 - terminated) ((1 - weight) V + weight G'), where V is the value of what
+    it led to and G' the same of the transition after it; V alone where the window or the episode ends. A weight of 0
+    gives one-step targets, 1 the rewards of the whole window (Sutton and Barto 2018, section 12.2)."""
+    returns: list[Array] = []
+    for t in reversed(range(values.shape[1])):
+        ahead = values[:, t]
+        if returns:
+            ahead = jnp.where(window.mask[:, t + 1], (1.0 - weight) * ahead + weight * returns[-1], ahead)
+        returns.append(window.reward[:, t] + discount * jnp.where(window.terminated[:, t], 0.0, ahead))
+    return jnp.stack(returns[::-1], axis=1)
+
+
 def fold(
     function: Callable[[T, Step], T], state: T, replay: Replay, seen: Int32[Array, ""]
 ) -> tuple[T, Int32[Array, ""]]:
