@@ -126,7 +126,7 @@ def test_units_are_of_the_training_split_alone_and_have_a_floor(replay: Replay) 
     spoilt[held] = 1e4
     still = np.concatenate([spoilt[..., :2], np.zeros_like(spoilt[..., :1])], axis=-1)
     other = eqx.tree_at(lambda r: (r.steps.obs, r.steps.next_obs), replay, (jnp.asarray(still), jnp.asarray(still)))
-    world, _ = fit_world(EnsembleWorld.create(SPEC, PLAIN, jax.random.key(0)), other, QUICK, jax.random.key(1))
+    world, _, _ = fit_world(EnsembleWorld.create(SPEC, PLAIN, jax.random.key(0)), other, QUICK, jax.random.key(1))
     assert np.abs(world.scaling.input_mean).max() < 1.0
     assert float(world.scaling.input_std[2]) == pytest.approx(1e-6)
     assert float(world.scaling.target_std[2]) == pytest.approx(1e-12)
@@ -136,8 +136,8 @@ def test_units_are_of_the_training_split_alone_and_have_a_floor(replay: Replay) 
 def test_what_is_learned_does_not_depend_on_units(replay: Replay) -> None:
     """Observations in hundredths and shifted, rewards as well: the same errors (PITFALLS 23)."""
     start = EnsembleWorld.create(SPEC, PLAIN, jax.random.key(0))
-    _, one = fit_world(start, replay, QUICK, jax.random.key(1))
-    _, other = fit_world(start, data(scale=100.0, offset=50.0), QUICK, jax.random.key(1))
+    _, one, _ = fit_world(start, replay, QUICK, jax.random.key(1))
+    _, other, _ = fit_world(start, data(scale=100.0, offset=50.0), QUICK, jax.random.key(1))
     for name in ("dynamics_error", "reward_error"):
         assert float(other[name]) == pytest.approx(float(one[name]), rel=0.15), name
 
@@ -166,8 +166,8 @@ def test_the_better_kind_of_target_is_kept() -> None:
 def test_members_differ_and_keep_their_own_best(fitted: tuple[EnsembleWorld, Metrics], replay: Replay) -> None:
     """A fit that starts from the best never ends with worse, for any member (PITFALLS 26)."""
     config = replace(FITTING, fitting=replace(FITTING.fitting, lr=0.1, max_epochs=2))  # which ruins everything
-    world, before = fit_world(fitted[0], replay, FITTING, jax.random.key(7))
-    ruined, after = fit_world(world, replay, config, jax.random.key(3))
+    world, before, _ = fit_world(fitted[0], replay, FITTING, jax.random.key(7))
+    ruined, after, _ = fit_world(world, replay, config, jax.random.key(3))
     assert float(after["dynamics_error"]) <= float(before["dynamics_error"]) * 1.001
     for leaf in jax.tree.leaves(ruined.nets["dynamics"].net):
         assert not np.array_equal(leaf[0], leaf[1])

@@ -20,6 +20,7 @@ from foreplan.core.types import Step
 
 Parts = dict[str, Any]  # parameters by part; each part has a score of its own
 Scores = dict[str, Float32[Array, ""]]
+Curves = dict[str, Float32[Array, "*members epochs"]]
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,7 @@ class Fit(eqx.Module):
     best: Parts
     scores: Scores  # of `best`
     marks: Scores  # the scores at their last gains
+    curves: Curves  # the scores before the first epoch and after every one; NaN where the fit had ended
     epochs: Int32[Array, ""]
     stale: Int32[Array, ""]  # epochs since any part has gained
 
@@ -169,7 +171,8 @@ def fit(
         return (now.epochs < config.max_epochs) & (now.stale < config.patience)
 
     scores, zero = score(parameters), jnp.zeros((), jnp.int32)
-    begin = Fit(parameters, optimiser.init(parameters), parameters, scores, scores, zero, zero)
+    curves = {part: jnp.full(config.max_epochs + 1, jnp.nan).at[0].set(score) for part, score in scores.items()}
+    begin = Fit(parameters, optimiser.init(parameters), parameters, scores, scores, curves, zero, zero)
     return jax.lax.while_loop(goes_on, epoch, begin)
 
 
@@ -185,6 +188,7 @@ def judged(now: Fit, parameters: Parts, state: optax.OptState, scores: Scores, g
         best={part: choose(better[part], parameters[part], now.best[part]) for part in parameters},
         scores={part: jnp.where(better[part], scores[part], now.scores[part]) for part in scores},
         marks={part: jnp.where(gained[part], scores[part], now.marks[part]) for part in scores},
+        curves={part: now.curves[part].at[now.epochs + 1].set(scores[part]) for part in scores},
         epochs=now.epochs + 1,
         stale=jnp.where(any_gained, 0, now.stale + 1),
     )

@@ -170,6 +170,28 @@ def lambda_returns(
     return jnp.stack(returns[::-1], axis=1)
 
 
+def returns_to_go(
+    replay: Replay, values: Float32[Array, "capacity env"], discount: float | Float32[Array, ""], weight: float
+) -> Float32[Array, "capacity env"]:
+    """`lambda_returns` of whole episodes, in the rows of the buffer, demonstrations apart; `values` are those of each
+    row's `next_obs`. A weight of 1 gives Monte-Carlo returns. Where an episode was truncated, or the buffer ends, what
+    would have come is unknown: the value stands for it, as it does not after termination."""
+    order = (replay.head - replay.size + jnp.arange(replay.capacity, dtype=jnp.int32)) % replay.capacity
+    rows = jax.tree.map(lambda ring: ring[order], (replay.steps, values))
+    newest = jnp.arange(replay.capacity, dtype=jnp.int32) == replay.size - 1
+
+    def back(
+        later: Float32[Array, "env"], at: tuple[Step, Float32[Array, "env"], Bool[Array, ""]]
+    ) -> tuple[Float32[Array, "env"], Float32[Array, "env"]]:
+        step, value, last = at
+        ahead = jnp.where(last | step.truncated, value, (1.0 - weight) * value + weight * later)
+        found = jnp.asarray(step.reward) + discount * jnp.where(step.terminated, 0.0, ahead)
+        return found, found
+
+    _, found = jax.lax.scan(back, jnp.zeros_like(rows[1][0]), (*rows, newest), reverse=True)
+    return jnp.zeros_like(found).at[order].set(found)
+
+
 def fold(
     function: Callable[[T, Step], T], state: T, replay: Replay, seen: Int32[Array, ""]
 ) -> tuple[T, Int32[Array, ""]]:

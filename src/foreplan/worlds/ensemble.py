@@ -150,19 +150,26 @@ class EnsembleWorld(eqx.Module):
 
     @classmethod
     def create(
-        cls, spec: Spec, size: Network, key: PRNGKeyArray, *, reward: bool = True, continuation: bool = True
+        cls,
+        spec: Spec,
+        size: Network,
+        key: PRNGKeyArray,
+        *,
+        dynamics: bool = True,
+        reward: bool = True,
+        continuation: bool = True,
     ) -> "EnsembleWorld":
-        """Untrained; with networks for reward and continuation only where asked for. An environment that cannot
-        terminate needs none for the latter."""
+        """Untrained; with networks only for what is asked for. An environment that cannot terminate needs none for its
+        continuation."""
         (obs_dim,), inputs = spec.obs_shape, spec.obs_shape[0] + spec.action_dim
 
-        def dynamics(key: PRNGKeyArray) -> Gaussian:
+        def gaussian(key: PRNGKeyArray) -> Gaussian:
             return Gaussian(inputs, obs_dim, key, size)
 
         def head(key: PRNGKeyArray) -> Perceptron:
             return Perceptron(inputs + obs_dim, [size.head_width] * size.head_layers, 1, key, size.activation)
 
-        makers: dict[str, Callable] = {"dynamics": dynamics}
+        makers: dict[str, Callable] = {"dynamics": gaussian} if dynamics else {}
         makers |= {"reward": head} if reward else {}
         makers |= {"continuation": head} if continuation and spec.terminates else {}
         keys = jax.random.split(key, (len(makers), size.members))
@@ -172,6 +179,10 @@ class EnsembleWorld(eqx.Module):
             elites=jnp.arange(size.elites, dtype=jnp.int32),
             fits=jnp.zeros((), jnp.int32),
         )
+
+    def only(self, name: str, elites: Int32[Array, "elites"]) -> "EnsembleWorld":
+        """The networks called `name` alone, of which `elites` are the best."""
+        return EnsembleWorld({name: self.nets[name]}, self.scaling, elites, self.fits)
 
     @property
     def num_members(self) -> int:

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float32, Int32, PRNGKeyArray
 
-from foreplan.core.fitting import Fitting, Parts, Scores, Split, fit, transitions
+from foreplan.core.fitting import Curves, Fitting, Parts, Scores, Split, fit, transitions
 from foreplan.core.maths import softplus
 from foreplan.core.replay import Replay
 from foreplan.core.types import Metrics, Step
@@ -57,7 +57,14 @@ def refit(
     targets' variance, `continuation_error` in nats, and `log_error`, the logarithm to base 10 of the squared error as a
     share of the observation's variance, averaged over its dimensions.
     """
-    if config.targets == "auto" and int(jax.device_get(world.fits)) > 0:
+    return refit_with_curves(world, replay, config, key)[:2]
+
+
+def refit_with_curves(
+    world: EnsembleWorld, replay: Replay, config: WorldFitting, key: PRNGKeyArray
+) -> tuple[EnsembleWorld, Metrics, Curves]:
+    """`refit`, and how each member has fared on the hold-out set: curves [members, epochs] (see `core.fitting.Fit`)."""
+    if "dynamics" not in world.nets or (config.targets == "auto" and int(jax.device_get(world.fits)) > 0):
         return fit_world(world, replay, config, key)
     kinds = {"auto": (1.0, 0.0), "delta": (1.0,), "next": (0.0,)}[config.targets]
     found = [fit_world(aimed(world, kind), replay, config, key) for kind in kinds]
@@ -72,7 +79,7 @@ def aimed(world: EnsembleWorld, residual: float) -> EnsembleWorld:
 @partial(jax.jit, static_argnames="config")
 def fit_world(
     world: EnsembleWorld, replay: Replay, config: WorldFitting, key: PRNGKeyArray
-) -> tuple[EnsembleWorld, Metrics]:
+) -> tuple[EnsembleWorld, Metrics, Curves]:
     """One fit of all members, as one program."""
     data, split, fitting = transitions(replay), Split.of(replay, config.fitting), config.fitting
     scaling, weights = scaled(world.scaling, data, split, config.min_std), class_weights(data, split)
@@ -84,7 +91,8 @@ def fit_world(
     def loss(nets: Parts, key: PRNGKeyArray) -> Scalar:
         found = rows(nets, split.draw(fitting.batch_size, key))
         data_loss = sum((jnp.mean(found[name]) for name in nets), start=jnp.zeros(()))
-        return data_loss + config.bounds * spread(nets["dynamics"]) + decayed(nets, config.decay)
+        apart = spread(nets["dynamics"]) if "dynamics" in nets else jnp.zeros(())
+        return data_loss + config.bounds * apart + decayed(nets, config.decay)
 
     def score(nets: Parts) -> Scores:
         found = split.mean(partial(rows, nets), fitting.max_held)
@@ -92,17 +100,19 @@ def fit_world(
 
     keys = jax.random.split(key, world.num_members)
     found = jax.lax.map(lambda one: fit(fitting, one[0], loss, score, split.num_train, one[1]), (world.nets, keys))
-    elites = jnp.argsort(found.scores["dynamics"])[: len(world.elites)].astype(jnp.int32)
-    best = jax.tree.map(lambda leaf: leaf[elites], found.best)
-    errors = jax.lax.map(lambda nets: split.mean(partial(rows, nets), fitting.max_held)["errors"], best)
-    units = scaling.target_std / scaling.input_std[: len(scaling.target_std)]
+    ranked = found.scores["dynamics" if "dynamics" in world.nets else next(iter(world.nets))]
+    elites = jnp.argsort(ranked)[: len(world.elites)].astype(jnp.int32)
     metrics = {f"{name}_error": jnp.mean(score[elites]) for name, score in found.scores.items()}
+    if "dynamics" in world.nets:
+        best = jax.tree.map(lambda leaf: leaf[elites], found.best)
+        errors = jax.lax.map(lambda nets: split.mean(partial(rows, nets), fitting.max_held)["errors"], best)
+        units = scaling.target_std / scaling.input_std[: len(scaling.target_std)]
+        metrics["log_error"] = jnp.mean(jnp.log10(jnp.maximum(errors * units[None] ** 2, 1e-12)))
     metrics |= {
-        "log_error": jnp.mean(jnp.log10(jnp.maximum(errors * units[None] ** 2, 1e-12))),
         "epochs": jnp.mean(found.epochs.astype(jnp.float32)),
         "train_transitions": split.num_train.astype(jnp.float32),
     }
-    return EnsembleWorld(found.best, scaling, elites, world.fits + 1), metrics
+    return EnsembleWorld(found.best, scaling, elites, world.fits + 1), metrics, found.curves
 
 
 def scaled(scaling: Scaling, data: Step, split: Split, min_std: float) -> Scaling:
@@ -135,12 +145,14 @@ def class_weights(data: Step, split: Split, rarest: float = 0.01) -> Float32[Arr
 def losses(member: Member, weights: Float32[Array, "2"], step: Step) -> dict[str, Array]:
     """The loss of each network, and the squared error of each dimension in the targets' units."""
     obs, action, after = jnp.asarray(step.obs), jnp.asarray(step.action), jnp.asarray(step.next_obs)
-    mean, log_variance = member.nets["dynamics"](member.inputs(obs, action))
-    errors = (member.target(obs, after) - mean) ** 2
-    found = {"dynamics": jnp.mean(errors * jnp.exp(-log_variance) + log_variance), "errors": errors}
+    found: dict[str, Array] = {}
+    if "dynamics" in member.nets:
+        mean, log_variance = member.nets["dynamics"](member.inputs(obs, action))
+        errors = (member.target(obs, after) - mean) ** 2
+        found |= {"dynamics": jnp.mean(errors * jnp.exp(-log_variance) + log_variance), "errors": errors}
     if "reward" in member.nets:
         reward = member.reward(obs, action, after)
-        found["reward"] = ((step.reward - reward) / member.scaling.reward_std) ** 2
+        found["reward"] = ((jnp.asarray(step.reward) - reward) / member.scaling.reward_std) ** 2
     if "continuation" in member.nets:
         logit = member.continue_logit(obs, action, after) - member.scaling.odds
         wrong = softplus(jnp.where(step.terminated, logit, -logit))
