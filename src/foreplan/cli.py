@@ -103,7 +103,15 @@ def one_line(boxed: str) -> str:
     message = re.sub(r"^Error parsing (settings: )?", "", message)
     message = re.sub(r"invalid literal for int\(\) with base 10: (.*)", r"\1 is not a whole number", message)
     message = re.sub(r"could not convert string to float: (.*)", r"\1 is not a number", message)
+    message = re.sub(
+        r"no type matching (\S+) could be instantiated from \['?(.*?)'?\]\. Got errors.*", _neither, message
+    )
     suggested = [name for block in blocks[1:] if block.startswith("Perhaps") for name in re.findall(r"--\S+", block)]
     if suggested:
         message += f"; did you mean {' or '.join(suggested[:2])}?"
     return message
+
+
+def _neither(found: re.Match[str]) -> str:
+    kinds = [kind for kind in found[1].replace("{", "").replace("}", "").split("|") if kind != "None"]
+    return f"{found[2]} is not accepted; accepted: {' or '.join(kinds)}"

@@ -201,6 +201,9 @@ class MBPO:
         )
         return replace(learner, sac=policy), metrics
 
+    def hold_out_losses(self, learner: Learner, replay: Replay, key: PRNGKeyArray) -> tuple[Array, Array]:
+        return self.sac.hold_out_losses(learner.sac, replay, key)
+
 
 def disagreement(
     world: EnsembleWorld, obs: Float32[Array, "n obs"], action: Float32[Array, "n action"]

@@ -25,7 +25,7 @@ import optax
 from jaxtyping import Array, Float32, Int32, PRNGKeyArray
 
 from foreplan.agents.sac_parts import Critic, Data, Entropy, Optimiser
-from foreplan.core.learning import descend, moving_average, repeat_updates
+from foreplan.core.learning import descend, hold_out_losses, moving_average, repeat_updates
 from foreplan.core.replay import Replay, Window, fold, n_step
 from foreplan.core.types import Metrics, Spec, Step, TimeStep
 from foreplan.nn.dists import SquashedGaussian
@@ -209,10 +209,7 @@ class SAC:
     # ------------------------------------------------------------------ 2a and d. critics
     def improve_critics(self, learner: Learner, batch: Batch, key: PRNGKeyArray) -> tuple[Learner, Metrics]:
         action_key, loss_key = jax.random.split(key)
-        next_action, log_prob = self.sample(jax.vmap(learner.policy)(batch.next_obs), action_key)
-        now = jnp.concatenate([batch.obs, batch.action], axis=1)
-        then = jnp.concatenate([batch.next_obs, next_action], axis=1)
-        bonus = -learner.temperature * log_prob
+        now, then, bonus = self.compared(learner, batch, action_key)
         metrics, critics, state = descend(
             lambda critics: self.critic_loss(critics, learner, batch, now, then, bonus, loss_key),
             learner.critics.observed(now if learner.targets else jnp.concatenate([now, then])),
@@ -223,6 +220,13 @@ class SAC:
         targets = learner.targets and moving_average(learner.targets, critics, self.critic.target_rate)
         optimisers = learner.optimisers | {"critics": state}
         return replace(learner, critics=critics, targets=targets, optimisers=optimisers), metrics
+
+    def compared(self, learner: Learner, batch: Batch, key: PRNGKeyArray) -> tuple[Array, Array, Array]:
+        """What the critics look at, now and an action of the policy later, and the bonus for that action's entropy."""
+        next_action, log_prob = self.sample(jax.vmap(learner.policy)(batch.next_obs), key)
+        now = jnp.concatenate([batch.obs, batch.action], axis=1)
+        then = jnp.concatenate([batch.next_obs, next_action], axis=1)
+        return now, then, -learner.temperature * log_prob
 
     def critic_loss(
         self, critics: Heads, learner: Learner, batch: Batch, now: Array, then: Array, bonus: Array, key: PRNGKeyArray
@@ -242,6 +246,17 @@ class SAC:
             errors = jax.vmap(jax.vmap(self.critic.two_hot.loss), (0, None))(outputs, target)
         loss = jnp.sum(jnp.mean(errors, axis=1))
         return loss, {"critic_loss": loss, "q": jnp.mean(self.values(outputs)), "target": jnp.mean(target)}
+
+    def hold_out_losses(self, learner: Learner, replay: Replay, key: PRNGKeyArray) -> tuple[Array, Array]:
+        """The critics' loss on what is held out, and on what is trained on."""
+
+        def loss(window: Window, key: PRNGKeyArray) -> Array:
+            action_key, loss_key = jax.random.split(key)
+            batch = self.batch(learner, window)
+            compared = self.compared(learner, batch, action_key)
+            return self.critic_loss(learner.critics, learner, batch, *compared, loss_key)[0]
+
+        return hold_out_losses(loss, replay, self.data.n_step, key)
 
     def values(self, outputs: Float32[Array, "heads batch out"]) -> Float32[Array, "heads batch"]:
         decode = self.critic.two_hot.decode if self.critic.two_hot else lambda x: x[0]

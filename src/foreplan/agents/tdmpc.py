@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float32, PRNGKeyArray
 
-from foreplan.core.learning import descend, moving_average, over_batch, repeat_updates, where_first
+from foreplan.core.learning import descend, hold_out_losses, moving_average, over_batch, repeat_updates, where_first
 from foreplan.core.maths import TwoHot, softplus
 from foreplan.core.replay import Replay, Window, lambda_returns
 from foreplan.core.types import Metrics, Spec, TimeStep
@@ -205,6 +205,16 @@ class TDMPC2:
             discount=learner.discount,
         )
         return learner, world_metrics | policy_metrics
+
+    def hold_out_losses(self, learner: Learner, replay: Replay, key: PRNGKeyArray) -> tuple[Array, Array]:
+        """The joint loss of what is held out, and of what is trained on."""
+
+        def loss(window: Window, key: PRNGKeyArray) -> Array:
+            target_key, loss_key = jax.random.split(key)
+            targets = self.td_targets(learner, window, target_key)
+            return self.world_loss(learner.world, window, *targets, loss_key)[0]
+
+        return hold_out_losses(loss, replay, self.planner.horizon, key)
 
     def td_targets(self, learner: Learner, window: Window, key: PRNGKeyArray) -> tuple[Array, Array]:
         """(next latents [batch, H, latent], returns [batch, H] that end in the minimum of two target Q)."""

@@ -5,15 +5,18 @@ has one, gives the dataclass for a command line, whose options depend on what it
 which `--help` need not wait for: so commands import what they need when they are called.
 """
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from foreplan import presets
+from foreplan.run.settings import Settings
 
+Utd = float | Literal["auto"]
 Result = dict[str, Any]
 Directory = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR")]
 Json = Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help="end with one line that is a JSON object")]
@@ -24,6 +27,13 @@ def display() -> Any:
     from foreplan.run.display import Live, Plain
 
     return Live() if sys.stdout.isatty() else Plain()
+
+
+def at_utd(utd: Utd | None, agent: Any, settings: Settings) -> tuple[Any, Settings]:
+    """Agent and settings with this UTD ratio; None: the agent's own."""
+    if utd == "auto":
+        return agent, dataclasses.replace(settings, adapt=dataclasses.replace(settings.adapt, on=True))
+    return agent if utd is None else dataclasses.replace(agent, utd=utd), settings
 
 
 def film(out: Path) -> None:

@@ -4,13 +4,16 @@ import dataclasses
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from foreplan import presets
-from foreplan.commands.common import AgentName, Json, Result
+from foreplan.commands.common import AgentName, Json, Result, Utd, at_utd
 from foreplan.run.settings import Settings
+
+if TYPE_CHECKING:
+    from foreplan.run.sweep import Cell
 
 
 @dataclass
@@ -22,7 +25,7 @@ class Sweep:
 
     name: AgentName
     settings: Annotated[Settings, tyro.conf.OmitArgPrefixes]  # its seed is the first
-    utd: tuple[float, ...] = (1.0,)
+    utd: tuple[Utd, ...] = (1.0,)  # gradient updates a decision; auto: see --utd-*
     seeds: int = 1  # runs of each
     jobs: int = 1  # runs at a time
     size: str | None = None  # of the agent
@@ -34,21 +37,12 @@ class Sweep:
 
         from foreplan.insight.compare import compare
         from foreplan.run.settings import at_least
-        from foreplan.run.sweep import Cell, results, sweep, table
+        from foreplan.run.sweep import results, sweep, table
 
         at_least("seeds", self.seeds, 1)
         agent = presets.preset(self.name, self.size)
         out = self.out or Path("runs") / f"sweep-{self.name}-{self.settings.env}".replace("/", "-").replace(":", "-")
-        cells = [
-            Cell(
-                f"{utd:g}",
-                dataclasses.replace(agent, utd=utd),
-                dataclasses.replace(self.settings, seed=self.settings.seed + i),
-                out / f"utd{utd:g}-s{self.settings.seed + i}",
-            )
-            for utd in self.utd
-            for i in range(self.seeds)
-        ]
+        cells = [self.cell(agent, utd, i, out) for utd in self.utd for i in range(self.seeds)]
         with Live(get_renderable=lambda: table(cells, "UTD"), refresh_per_second=1) as live:
             failed = sweep(cells, self.jobs, self.name, live.refresh if sys.stdout.isatty() else lambda: None)
         done = [cell.out for cell in cells if cell not in failed]
@@ -57,3 +51,10 @@ class Sweep:
             f"report: {report}" if done else "no run is finished; see the .log files", f"in {out}" if not done else ""
         )
         return {"ok": not failed, "out": str(out), "report": report, "runs": results(cells)}
+
+    def cell(self, agent: Any, utd: Utd, number: int, out: Path) -> "Cell":
+        from foreplan.run.sweep import Cell
+
+        label, seed = utd if isinstance(utd, str) else f"{utd:g}", self.settings.seed + number
+        agent, settings = at_utd(utd, agent, self.settings)
+        return Cell(label, agent, dataclasses.replace(settings, seed=seed), out / f"utd{label}-s{seed}")

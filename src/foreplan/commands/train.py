@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar
 import tyro
 
 from foreplan import presets
-from foreplan.commands.common import AgentName, Directory, Json, Result, display, finish
+from foreplan.commands.common import AgentName, Directory, Json, Result, Utd, at_utd, display, finish
 from foreplan.core.errors import UsageError, unknown
 from foreplan.run.settings import Settings
 
@@ -26,7 +26,7 @@ class Train:
     settings: Annotated[Settings, tyro.conf.OmitArgPrefixes]
     size: str | None = None  # of the agent; None: its first, made for a CPU
     out: Path | None = None  # the run directory; None: runs/AGENT-ENV-sSEED
-    utd: float | None = None  # gradient updates a decision; None: the agent's
+    utd: Utd | None = None  # gradient updates a decision; None: the agent's; auto: see --utd-*
     expert: str | None = None  # of dagger: plan, a run directory, package.module:callable
     incumbent: Path | None = None  # a run that the new one must beat in the end to be accepted
     confidence: float = 0.95  # with which it must be better
@@ -45,7 +45,8 @@ class Train:
         size = next((value for word, value in itertools.pairwise(argv) if word == "--size"), None)
         agent = presets.preset(name, size)
         fields = [("agent", type(agent), dataclasses.field(default=agent))]
-        return dataclasses.make_dataclass("Train", fields, bases=(Train,), namespace={"__doc__": Train.__doc__})
+        namespace = {"__doc__": Train.__doc__, "__module__": Train.__module__}  # where tyro finds the options' comments
+        return dataclasses.make_dataclass("Train", fields, bases=(Train,), namespace=namespace)
 
     def __call__(self) -> Result:
         from foreplan import guard
@@ -53,8 +54,7 @@ class Train:
         from foreplan.run.loop import train
 
         agent = self.agent or presets.preset(self.name)  # which raises: only an unknown name leaves it None
-        if self.utd is not None:
-            agent = dataclasses.replace(agent, utd=self.utd)
+        agent, self.settings = at_utd(self.utd, agent, self.settings)
         if self.expert is not None:
             if not hasattr(agent, "expert"):
                 raise UsageError(f"{self.name} asks no expert; dagger does")

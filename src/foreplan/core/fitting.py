@@ -15,7 +15,7 @@ import optax
 from jaxtyping import Array, Bool, Float32, Int32, PRNGKeyArray
 
 from foreplan.core.learning import descend
-from foreplan.core.replay import Replay
+from foreplan.core.replay import Replay, held_out
 from foreplan.core.types import Step
 
 Parts = dict[str, Any]  # parameters by part; each part has a score of its own
@@ -46,13 +46,6 @@ class Fitting:
 
 
 # ---------------------------------------------------------------------- the division of the data
-def held_out(episode: Int32[Array, "*n"], share: float) -> Bool[Array, "*n"]:
-    """Whether the episodes of these numbers are held out. Multiplying by the golden ratio spreads them evenly (Knuth,
-    volume 3, section 6.4): among any that follow each other, nearly the share that is asked for."""
-    hashed = (episode + 1).astype(jnp.uint32) * jnp.uint32(2654435769)
-    return hashed < jnp.uint32(int(share * 2**32))
-
-
 class Split(eqx.Module):
     """Where the transitions to train on and those to score are, among `transitions(replay)`. Only the first `num_train`
     and `num_held` positions count. While no episode is held out yet, those to train on are scored."""

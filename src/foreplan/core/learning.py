@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float32, PRNGKeyArray
 
-from foreplan.core.replay import Replay, Window, sample
+from foreplan.core.replay import Replay, Window, draw, sample
 from foreplan.core.types import Learner, Metrics
 
 T = TypeVar("T")
@@ -52,6 +52,20 @@ def repeat_updates(
         return once(learner, key)
     learner, metrics = jax.lax.scan(once, learner, jax.random.split(key, num_updates))
     return learner, jax.tree.map(lambda m: jnp.mean(m, axis=0), metrics)
+
+
+def hold_out_losses(
+    loss: Callable[[Window, PRNGKeyArray], Float32[Array, ""]],
+    replay: Replay,
+    horizon: int,
+    key: PRNGKeyArray,
+    *,
+    number: int = 2048,
+) -> tuple[Float32[Array, ""], Float32[Array, ""]]:
+    """`loss` of windows of the episodes that are held out, and of as many of those that are trained on."""
+    window_key, loss_key = jax.random.split(key)
+    held, trained = (draw(replay, number, horizon, window_key, held=held) for held in (True, False))
+    return loss(held, loss_key), loss(trained, loss_key)
 
 
 def over_batch(function: Callable[..., T], axes: int = 2) -> Callable[..., T]:

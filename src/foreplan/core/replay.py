@@ -41,6 +41,7 @@ class Replay(eqx.Module):
     size: Int32[Array, ""]
     demos: "Replay | None" = None
     demo_share: float = eqx.field(static=True, default=0.0)
+    hold_out: float = eqx.field(static=True, default=0.0)  # share of the episodes that no batch to train on begins in
 
     @classmethod
     def create(cls, spec: Spec, capacity: int, extras: Mapping[str, Array] = MappingProxyType({})) -> "Replay":
@@ -115,15 +116,11 @@ def sample(replay: Replay, batch_size: int, horizon: int, key: PRNGKeyArray, fad
     )
 
 
-def draw(replay: Replay, batch_size: int, horizon: int, key: PRNGKeyArray, fade: float = 0.0) -> Window:
-    """`sample` from the buffer itself, without its demonstrations."""
-    age_key, env_key = jax.random.split(key)
-    if fade == 0:
-        begin = jax.random.randint(age_key, (batch_size,), 0, replay.size)  # 0 is the oldest
-    else:
-        place = jax.random.uniform(age_key, (batch_size,)) ** (1.0 / (1.0 + fade))
-        begin = jnp.minimum((place * replay.size.astype(jnp.float32)).astype(jnp.int32), replay.size - 1)
-    env = jax.random.randint(env_key, (batch_size,), 0, replay.steps.reward.shape[1])
+def draw(
+    replay: Replay, batch_size: int, horizon: int, key: PRNGKeyArray, fade: float = 0.0, held: bool = False
+) -> Window:
+    """`sample` from the buffer itself, without its demonstrations; with `held`, from the episodes held out."""
+    begin, env = beginnings(replay, batch_size, key, fade, held)
     order = begin[:, None] + jnp.arange(horizon, dtype=jnp.int32)[None, :]
     rows = (replay.head - replay.size + order) % replay.capacity
     steps = jax.tree.map(lambda ring: ring[rows, env[:, None]], replay.steps)
@@ -138,6 +135,34 @@ def draw(replay: Replay, batch_size: int, horizon: int, key: PRNGKeyArray, fade:
         mask=(before == 0) & (order < replay.size),
         extras=steps.extras,
     )
+
+
+def beginnings(
+    replay: Replay, number: int, key: PRNGKeyArray, fade: float, held: bool
+) -> tuple[Int32[Array, "number"], Int32[Array, "number"]]:
+    """(place from the oldest, environment) of transitions at random. Each is the first of some tries that is held out
+    or not, as is asked for; where all tries fail, one of the other kind."""
+    age_key, env_key = jax.random.split(key)
+    shape = (1 if replay.hold_out == 0 else 64 if held else 8, number)
+    if fade == 0:
+        begin = jax.random.randint(age_key, shape, 0, replay.size)
+    else:
+        place = jax.random.uniform(age_key, shape) ** (1.0 / (1.0 + fade))
+        begin = jnp.minimum((place * replay.size.astype(jnp.float32)).astype(jnp.int32), replay.size - 1)
+    env = jax.random.randint(env_key, shape, 0, replay.steps.reward.shape[1])
+    if replay.hold_out == 0:
+        return begin[0], env[0]
+    episode = jnp.asarray(replay.steps.episode)[(replay.head - replay.size + begin) % replay.capacity, env]
+    first = jnp.argmax(held_out(episode, replay.hold_out) == held, axis=0)
+    each = jnp.arange(number, dtype=jnp.int32)
+    return begin[first, each], env[first, each]
+
+
+def held_out(episode: Int32[Array, "*n"], share: float) -> Bool[Array, "*n"]:
+    """Whether the episodes of these numbers are held out. Multiplying by the golden ratio spreads them evenly (Knuth,
+    volume 3, section 6.4): among any that follow each other, nearly the share that is asked for."""
+    hashed = (episode + 1).astype(jnp.uint32) * jnp.uint32(2654435769)
+    return hashed < jnp.uint32(int(share * 2**32))
 
 
 def n_step(

@@ -96,6 +96,16 @@ class Refits(Agent, Protocol):
 
 
 @runtime_checkable
+class Validates(Agent, Protocol):
+    """An agent whose UTD can be adapted while it learns: it says its loss on the episodes that the buffer holds out,
+    and on those that it trains on. It is traced."""
+
+    def hold_out_losses(
+        self, learner: Learner, replay: Any, key: PRNGKeyArray
+    ) -> tuple[Float32[Array, ""], Float32[Array, ""]]: ...
+
+
+@runtime_checkable
 class LooksAhead(Protocol):
     """What an agent must have so that any planner can plan in its model, from what is observed.
 

@@ -13,9 +13,13 @@ class Clock:
 
     num_envs: int
     action_repeat: int
+    utd: float = 0.0  # gradient updates a decision, at present
     turns: int = 0
     updates: int = 0
     episodes: int = 0
+    changed: int = 0  # decisions at which the UTD last changed
+    granted: float = 0.0  # updates until then
+    gap: float | None = None  # of the losses, see `run.adapt`
     done: dict[str, int] = field(default_factory=dict)  # environment step at which each task was last done
 
     @property
@@ -27,9 +31,19 @@ class Clock:
         """Environment steps: decisions x action repeat, summed over the environments."""
         return self.decisions * self.action_repeat
 
-    def owed(self, utd: float) -> int:
-        """Gradient updates that `utd` updates a decision ask for and that were not made yet."""
-        return int(utd * self.decisions + 1e-9) - self.updates
+    @property
+    def asked(self) -> float:
+        """Gradient updates that the UTD has asked for."""
+        return self.granted + self.utd * (self.decisions - self.changed)
+
+    @property
+    def owed(self) -> int:
+        """Of those, what was not made yet."""
+        return int(self.asked + 1e-9) - self.updates
+
+    def change_utd(self, utd: float) -> None:
+        """From now on; what was owed before stays owed."""
+        self.granted, self.changed, self.utd = self.asked, self.decisions, utd
 
     def due(self, task: str, every: int, finished: bool = False) -> bool:
         """Whether a multiple of `every` environment steps was passed since `task` was done, or the run has finished."""

@@ -25,7 +25,7 @@ from foreplan.run.display import Display, Plain
 from foreplan.run.experts import taught
 from foreplan.run.log import Log, summary_writer
 from foreplan.run.randomness import Keys
-from foreplan.run.settings import Settings, check_actions, check_agent, read_config, write_config
+from foreplan.run.settings import Settings, check_actions, check_agent, check_data, read_config, write_config
 from foreplan.run.state import begin, unpack
 from foreplan.run.turn import MakeEnv, Run, pretrain, turn
 from foreplan.run.upkeep import save, upkeep
@@ -48,11 +48,12 @@ def train(
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(not path.name.startswith(".") for path in out.iterdir())):
         raise UsageError(f"{out} exists; continue it with `foreplan resume {out}`, or choose another with --out")
-    check_agent(agent)
+    check_agent(agent, settings)
     if settings.tensorboard:
         summary_writer()  # which raises, where it is not installed, before anything is written
     with closing(_training_env(settings, make_env)) as env, display or Plain() as display:
         check_actions(agent, settings.env, env.spec)
+        check_data(agent, settings, env.spec)
         lessons = taught(agent, env)
         watch, keys = Stopwatch(display.compiling), Keys(settings.seed)
         with watch("start", "init"):

@@ -10,8 +10,8 @@ from jaxtyping import Array, Float32, PRNGKeyArray
 
 from foreplan.core.spec import Spec
 
-Stream = Literal["init", "act", "learn", "evaluate", "reset", "refit"]
-STREAMS: dict[Stream, int] = {"init": 0, "act": 1, "learn": 2, "evaluate": 3, "reset": 4, "refit": 5}
+Stream = Literal["init", "act", "learn", "evaluate", "reset", "refit", "adapt"]
+STREAMS: dict[Stream, int] = {"init": 0, "act": 1, "learn": 2, "evaluate": 3, "reset": 4, "refit": 5, "adapt": 6}
 
 
 class Keys:

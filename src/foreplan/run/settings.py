@@ -15,10 +15,12 @@ import tyro
 
 from foreplan.core.errors import UsageError
 from foreplan.core.spec import Spec
+from foreplan.run.adapt import Adapt
 
 if TYPE_CHECKING:  # JAX takes a second to import, which `--help` need not wait for
     from foreplan.core.types import Agent
 
+MAX_UTD = 1000  # a transition then appears in some hundred thousand updates of a batch of 256 before it is old
 MAX_SEED = 2**31 - 1  # seeds above are kept for evaluation
 
 
@@ -57,6 +59,7 @@ class Settings:
     buffer: int = 1_000_000  # transitions in the replay buffer, at most
     tensorboard: bool = False  # also write TensorBoard's files
     warm: Annotated[Warm, tyro.conf.OmitArgPrefixes] = field(default_factory=Warm)
+    adapt: Annotated[Adapt, tyro.conf.OmitArgPrefixes] = field(default_factory=Adapt)
 
     def __post_init__(self) -> None:
         for name in ("steps", "num_envs", "eval_every", "eval_episodes", "log_every", "save_every", "keep", "buffer"):
@@ -100,11 +103,24 @@ def at_least(name: str, value: int, least: int) -> None:
         raise UsageError(f"{name.replace('_', '-')} is {value}; accepted: whole numbers from {least} up")
 
 
-def check_agent(agent: "Agent") -> None:
-    """Refuse numbers that no agent can use: NaN or infinite, however deep, and a negative UTD."""
+def check_agent(agent: "Agent", settings: Settings) -> None:
+    """Refuse numbers that no agent can use: NaN or infinite, however deep, and a UTD ratio out of bounds."""
     refuse_non_finite(agent)
-    if agent.utd < 0:
-        raise UsageError(f"utd is {agent.utd}; accepted: numbers from 0 up")
+    if not 0 <= agent.utd <= MAX_UTD:
+        raise UsageError(f"utd is {agent.utd}; accepted: numbers from 0 to {MAX_UTD}")
+    if settings.adapt.on and not hasattr(agent, "hold_out_losses"):
+        raise UsageError(
+            f"utd is auto, but {type(agent).__name__} has no loss on held-out episodes; accepted: a number"
+        )
+
+
+def check_data(agent: "Agent", settings: Settings, spec: Spec) -> None:
+    """Refuse updates before there are data to learn from."""
+    updates = agent.utd > 0 or settings.adapt.on
+    if updates and agent.seed_steps(spec) < 1 and settings.warm.demos is None:
+        raise UsageError(
+            "the seed steps are 0, so that the first updates have no data; accepted: 1 and more, or --demos"
+        )
 
 
 def check_actions(actor: Any, env: str, spec: Spec) -> None:
@@ -174,9 +190,14 @@ def read_config(out: Path) -> tuple["Agent", Settings, dict[str, Any]]:
     try:
         config = json.loads(path.read_text())
         run = config["run"]
-        return decode(config["agent"]), Settings(**run | {"warm": Warm(**run.get("warm", {}))}), config
+        return decode(config["agent"]), _settings(run), config
     except (KeyError, TypeError, json.JSONDecodeError, ImportError, AttributeError) as error:
         raise UsageError(f"{path} cannot be read: {error!r}") from error
+
+
+def _settings(run: dict[str, Any]) -> Settings:
+    parts = {"warm": Warm(**run.get("warm", {})), "adapt": Adapt(**run.get("adapt", {}))}
+    return Settings(**run | parts)
 
 
 def versions() -> dict[str, str]:

@@ -1,7 +1,7 @@
 """All that a turn of the loop changes, and how a checkpoint holds it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import equinox as eqx
@@ -38,15 +38,19 @@ def put(tree: Any) -> Any:
 def begin(agent: Agent, env: VectorEnv, settings: Settings, keys: Keys) -> State:
     """The state before the first turn."""
     fresh = jax.jit(lambda key: agent.init(env.spec, key))(keys("init"))  # op by op it takes many times as long
-    empty = Replay.create(env.spec, capacity(settings, env.spec), extras(agent, env.spec))
     return State(
         learner=warm.learner(agent, settings.warm, env.spec, fresh),
         memory=agent.memory(env.spec),
-        replay=warm.with_demos(empty, settings.warm, env),
+        replay=warm.with_demos(empty(agent, env.spec, settings), settings.warm, env),
         timestep=put(env.reset(settings.seed)),
-        clock=Clock(env.spec.num_envs, env.spec.action_repeat),
+        clock=Clock(env.spec.num_envs, env.spec.action_repeat, agent.utd),
         meter=Meter(env.spec.num_envs),
     )
+
+
+def empty(agent: Agent, spec: Spec, settings: Settings) -> Replay:
+    replay = Replay.create(spec, capacity(settings, spec), extras(agent, spec))
+    return replace(replay, hold_out=settings.adapt.hold_out if settings.adapt.on else 0.0)
 
 
 def extras(agent: Agent, spec: Spec) -> dict[str, jax.Array]:
@@ -75,7 +79,7 @@ def pack(state: State, env: VectorEnv | None) -> dict[str, Any]:
 
 def unpack(parts: Mapping[str, Any], agent: Agent, env: VectorEnv, settings: Settings) -> State:
     """The state that `pack` has packed; puts `env` where it was."""
-    clock = Clock(**parts["clock"])
+    clock = Clock(**{"utd": agent.utd} | parts["clock"])
     if (clock.num_envs, clock.action_repeat) != (env.spec.num_envs, env.spec.action_repeat):
         raise UsageError(
             f"the checkpoint has {clock.num_envs} environments and action repeat {clock.action_repeat},"
@@ -83,7 +87,7 @@ def unpack(parts: Mapping[str, Any], agent: Agent, env: VectorEnv, settings: Set
         )
     meter = Meter(clock.num_envs)
     meter.restore(parts["meter"])
-    like = jax.eval_shape(lambda: Replay.create(env.spec, capacity(settings, env.spec), extras(agent, env.spec)))
+    like = jax.eval_shape(lambda: empty(agent, env.spec, settings))
     replay = _fill(like, parts["replay"])
     if "snapshot" in parts["env"]:
         env.restore(parts["env"]["snapshot"])
@@ -126,7 +130,8 @@ def _fill(like: Replay, saved: Mapping[str, np.ndarray]) -> Replay:
 
     leaves, structure = jax.tree.flatten(like.steps)
     steps = jax.tree.unflatten(structure, map(fill, leaves, paths(like.steps)))
-    return Replay(steps=steps, head=put(np.array(rows % room, np.int32)), size=put(np.array(rows, np.int32)))
+    head, size = put(np.array(rows % room, np.int32)), put(np.array(rows, np.int32))
+    return replace(like, steps=steps, head=head, size=size)
 
 
 def _cut(replay: Replay) -> Replay:

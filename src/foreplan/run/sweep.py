@@ -54,7 +54,7 @@ class Cell:
 def sweep(cells: Sequence[Cell], jobs: int, name: str, show: Callable[[], None]) -> list[Cell]:
     """Run what is not finished, `jobs` at a time; returns the cells that failed. `show` is called twice a second."""
     for cell in cells:
-        check_agent(cell.agent)
+        check_agent(cell.agent, cell.settings)
     if jobs < 1:
         raise UsageError(f"jobs is {jobs}; accepted: whole numbers from 1 up")
     spawn = multiprocessing.get_context("spawn")  # JAX does not survive a fork

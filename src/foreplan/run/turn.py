@@ -46,11 +46,13 @@ class Run:
     metrics: Any = None  # of the update under way, on the device
     pace: Pace = field(init=False)
     extras: dict[str, jax.Array] = field(init=False)  # zeros
+    validate: Callable[..., Any] = field(init=False)  # the agent's losses on held-out episodes and on the others
     guide: Expert | None = field(init=False)  # who acts in the seed steps, instead of chance
 
     def __post_init__(self) -> None:
         self.pace = Pace(self.state.clock, self.watch)
         self.extras = extras(self.agent, self.env.spec)
+        self.validate = jax.jit(getattr(self.agent, "hold_out_losses", lambda *_: None))
         self.guide = warm.guide(self.agent, self.settings.warm, self.env.name, self.env.spec)
 
     @property
@@ -60,13 +62,14 @@ class Run:
     @property
     def chunk(self) -> int:
         """Updates in one call of `learn`: one number for the whole run, so that it is traced once."""
-        return max(1, round(self.agent.utd * self.env.spec.num_envs))
+        adapt = self.settings.adapt
+        return max(1, round((adapt.utd_min if adapt.on else self.agent.utd) * self.env.spec.num_envs))
 
     @property
     def owed(self) -> int:
         """Updates to be made up; none during the seed steps."""
         clock = self.state.clock
-        return clock.owed(self.agent.utd) if clock.decisions >= self.seed_steps else 0
+        return clock.owed if clock.decisions >= self.seed_steps else 0
 
     @property
     def refit_due(self) -> bool:
@@ -82,7 +85,8 @@ def turn(run: Run) -> None:
     agent, env, state, watch = run.agent, run.env, run.state, run.watch
     clock, owed = state.clock, run.owed
     if owed >= 2 * run.chunk:  # what the seed steps owe is made up while the world stands still
-        run.display.doing(f"learning from the seed steps, {owed:,} updates to go")
+        if clock.decisions < run.seed_steps + clock.num_envs:
+            run.display.doing(f"learning from the seed steps, {owed:,} updates to go")
         _learn(run)
         await_learning(run)
         return

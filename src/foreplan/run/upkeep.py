@@ -16,6 +16,8 @@ def upkeep(run: Run) -> bool:
     clock, settings = run.state.clock, run.settings
     if isinstance(run.agent, Refits) and run.refit_due:
         _refit(run, run.agent)
+    if settings.adapt.on and clock.decisions >= run.seed_steps and clock.due("adapt", _adapt_every(run)):
+        _adapt(run)
     finished = clock.env_steps >= settings.steps
     if clock.due("log", settings.log_every, finished):
         _log(run)
@@ -30,6 +32,27 @@ def upkeep(run: Run) -> bool:
     return finished
 
 
+def _adapt_every(run: Run) -> int:
+    """Environment steps."""
+    return run.settings.adapt.utd_every * run.env.spec.action_repeat
+
+
+def _adapt(run: Run) -> None:
+    """Turn the UTD ratio up or down, by what is held out; not before anything was learned."""
+    state, clock = run.state, run.state.clock
+    clock.did("adapt")
+    if clock.updates == 0:
+        return
+    await_learning(run)
+    with run.watch("learn", "validate"):
+        key = run.keys("adapt", clock.turns)
+        losses = run.validate(state.learner, state.replay, key)
+        held, trained = jax.device_get(losses)
+    utd, clock.gap = run.settings.adapt.adapted(clock.utd, float(held) / max(float(trained), 1e-9), clock.gap)
+    clock.change_utd(utd)
+    state.meter.add("adapt", dict(zip(("held_out_loss", "trained_on_loss"), losses, strict=True)))
+
+
 def _log(run: Run) -> None:
     clock = run.state.clock
     record = {
@@ -38,6 +61,7 @@ def _log(run: Run) -> None:
         "updates": clock.updates,
         "episodes": clock.episodes,
         "utd": clock.updates / max(1, clock.decisions),
+        "utd_asked": clock.utd,
         "wall_s": run.watch.wall,
         **run.pace.lap(),
         **run.state.meter.read(),
