@@ -12,6 +12,7 @@ import tyro
 
 from foreplan.commands.data import Data
 from foreplan.commands.environments import Check, Envs
+from foreplan.commands.fit import Fit
 from foreplan.commands.label import Label
 from foreplan.commands.plan import Plan
 from foreplan.commands.runs import Eval, Import, Report
@@ -27,6 +28,7 @@ COMMANDS: dict[str, Any] = {
     "resume": Resume,
     "eval": Eval,
     "plan": Plan,
+    "fit": Fit,
     "import": Import,
     "report": Report,
     "label": Label,

@@ -24,7 +24,7 @@ import optax
 from jaxtyping import Array, Bool, Float32, Int32, PRNGKeyArray
 
 from foreplan.core.errors import UsageError
-from foreplan.core.fitting import Fitting, Parts, Scores, Split, fit, transitions
+from foreplan.core.fitting import Curves, Fitting, Parts, Scores, Split, fit, transitions
 from foreplan.core.learning import descend, masked_mean, repeat_updates
 from foreplan.core.replay import Replay, Window
 from foreplan.core.types import Metrics, Spec, TimeStep
@@ -139,6 +139,10 @@ class BC:
     @partial(jax.jit, static_argnames="self")
     def refit(self, learner: Learner, replay: Replay, key: PRNGKeyArray) -> tuple[Learner, Metrics]:
         """Fit every member anew from where it stands. Without any label nothing changes."""
+        return self.refit_with_curves(learner, replay, key)[:2]
+
+    def refit_with_curves(self, learner: Learner, replay: Replay, key: PRNGKeyArray) -> tuple[Learner, Metrics, Curves]:
+        """`refit`, and each member's loss on the hold-out set, [members, epochs] (see `core.fitting.Fit`)."""
         data = transitions(replay)
         labelled = data.extras["labelled"]
         split = Split.of(replay, self.fitting, labelled)
@@ -157,18 +161,18 @@ class BC:
         def score(parts: Parts) -> Scores:
             return {"policy": split.mean(partial(rows, parts), self.fitting.max_held)[0]}
 
-        def one(member: tuple[Perceptron, PRNGKeyArray]) -> tuple[Perceptron, Metrics]:
+        def one(member: tuple[Perceptron, PRNGKeyArray]) -> tuple[Perceptron, Metrics, Curves]:
             found = fit(self.fitting, {"policy": member[0]}, loss, score, split.num_train, member[1])
             _, agreement = split.mean(partial(rows, found.best), self.fitting.max_held)
             told = {"held_out_loss": found.scores["policy"], "agreement": agreement, "epochs": found.epochs}
-            return found.best["policy"], jax.tree.map(lambda leaf: leaf.astype(jnp.float32), told)
+            return found.best["policy"], jax.tree.map(lambda leaf: leaf.astype(jnp.float32), told), found.curves
 
-        members, told = jax.lax.map(one, (policy.members.members, jax.random.split(key, self.members)))
+        members, told, curves = jax.lax.map(one, (policy.members.members, jax.random.split(key, self.members)))
         fitted = eqx.tree_at(lambda p: p.members.members, policy, members)
         any_label = split.num_train > 0
         policy = jax.tree.map(lambda new, old: jnp.where(any_label, new, old), fitted, learner.policy)
         metrics = jax.tree.map(jnp.mean, told) | {"labels": jnp.sum(labelled).astype(jnp.float32)}
-        return Learner(policy, learner.optimiser, learner.fits + any_label.astype(jnp.int32)), metrics
+        return Learner(policy, learner.optimiser, learner.fits + any_label.astype(jnp.int32)), metrics, curves
 
     def weights(self, label: Float32[Array, "n action"], trained: Bool[Array, "n"]) -> Float32[Array, "action"]:
         """How much an example of each class counts; all 1 unless classes are to be balanced."""

@@ -79,15 +79,15 @@ def proposals(
 ) -> Float32[Array, "number horizon action"] | None:
     """`number` action sequences of the model's own prior, rolled out in the model; None where it has no prior."""
 
-    def rollout(key: PRNGKeyArray) -> Float32[Array, "horizon action"] | None:
-        now, actions = state, []
-        for prior_key, step_key in jax.random.split(key, (horizon, 2)):
-            action = model.prior(now, prior_key)
-            if action is None:
-                return None
-            actions.append(action)
-            if len(actions) < horizon:
-                now, _, _ = model.step(now, action, step_key)
-        return jnp.stack(actions)
+    if number == 0 or model.prior(state, key) is None:
+        return None
 
-    return None if number == 0 else jax.vmap(rollout)(jax.random.split(key, number))
+    def follow(now: State, keys: Array) -> tuple[State, Float32[Array, "action"]]:
+        action = model.prior(now, keys[0])
+        assert action is not None
+        return model.step(now, action, keys[1])[0], action
+
+    def rollout(key: PRNGKeyArray) -> Float32[Array, "horizon action"]:
+        return jax.lax.scan(follow, state, jax.random.split(key, (horizon, 2)), unroll=min(UNROLLED, horizon))[1]
+
+    return jax.vmap(rollout)(jax.random.split(key, number))

@@ -9,6 +9,7 @@ The arrays are those of the replay buffer (`core.types.Step`) and four more that
 """
 
 import dataclasses
+import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ class About:
     discrete: bool = False
     action_repeat: int = 0
     sources: tuple[Source, ...] = ()
+    rewards: bool = True  # whether any were recorded; else all are 0 and mean nothing
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,14 @@ class Dataset:
     def returns(self) -> np.ndarray:
         """The sum of rewards of each episode, float64."""
         return np.array([np.sum(self.reward[steps], dtype=np.float64) for _, steps in self.episodes()])
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for the same steps, wherever they are stored."""
+        digest = hashlib.sha256()
+        for name in sorted(DTYPES):
+            digest.update(name.encode() + np.ascontiguousarray(self.arrays[name]).tobytes())
+        return digest.hexdigest()
 
     def take(self, episodes: int) -> "Dataset":
         """The first `episodes` episodes."""

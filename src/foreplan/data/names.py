@@ -14,14 +14,15 @@ from foreplan.data.dataset import Dataset
 MINARI = "minari:"
 
 
-def load(name: str, check: bool = True) -> Dataset:
-    """The data called `name`; `check=False` lets broken episodes through. Raises UsageError with what is wrong."""
+def load(name: str, check: bool = True, rewards: bool = True) -> Dataset:
+    """The data called `name`; `check=False` lets broken episodes through, `rewards=False` those that nobody has paid.
+    Raises UsageError with what is wrong."""
     if name.startswith(MINARI):
         from foreplan.data import minari
 
         return minari.load(name.removeprefix(MINARI), check)
     path = Path(name)
-    return npz.load(path / npz.FOLDER if (path / npz.FOLDER).is_dir() else path, check)
+    return npz.load(path / npz.FOLDER if (path / npz.FOLDER).is_dir() else path, check, rewards)
 
 
 def save(name: str, data: Dataset) -> None:

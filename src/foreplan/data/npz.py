@@ -30,31 +30,35 @@ def save(path: Path, data: Dataset) -> Path:
     return path
 
 
-def load(path: Path, check: bool = True) -> Dataset:
+def load(path: Path, check: bool = True, rewards: bool = True) -> Dataset:
     """A file, or all rounds of a folder. Raises UsageError, which names file, episode and field of what is wrong;
-    `check=False` looks at shapes only."""
+    `check=False` looks at shapes only, `rewards=False` lets data without rewards through."""
     if path.is_dir():
         rounds = sorted(path.glob(f"round-*/{ROUND_FILE}"))
         if not rounds:
             raise UsageError(f"{path} holds no data: neither an npz file nor folders round-000, round-001, ...")
-        return join([load(file, check) for file in rounds])
+        return join([load(file, check, rewards) for file in rounds])
     try:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError) as error:
         raise UsageError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
-    data = _dataset(path, arrays)
+    data = _dataset(path, arrays, rewards)
     for fault in faults(data) if check else ():
         raise UsageError(f"{path}, {fault}")
     return data
 
 
-def _dataset(path: Path, arrays: dict[str, np.ndarray]) -> Dataset:
+def _dataset(path: Path, arrays: dict[str, np.ndarray], rewards: bool) -> Dataset:
     """Arrays as a data set; without labels every action is its own."""
+    unpaid = not rewards and "reward" not in arrays and "obs" in arrays
+    if unpaid:
+        arrays["reward"] = np.zeros(len(arrays["obs"]), np.float32)
     missing = [name for name in REQUIRED if name not in arrays]
     if missing:
         raise UsageError(f"{path} has no {missing[0]!r}; needed are {', '.join(REQUIRED)}")
     about = _about(path, arrays.pop("about", None))
+    about = dataclasses.replace(about, rewards=about.rewards and not unpaid)
     steps = len(arrays["reward"])
     arrays.setdefault("label", arrays["action"])
     for name in ("labelled", "intervention"):

@@ -34,10 +34,10 @@ def plan(planner, model: Model | Members | Draws, state: State, memory, key: PRN
     All candidates of all rounds share their random numbers. Returns (memory, number of invalid candidates): one whose
     return is not finite scores minus infinity and is counted.
     """
-    if hasattr(planner, "plan"):  # one that needs more than returns
-        return planner.plan(model, state, memory, key)
-    prior_key, score_key, loop_key = jax.random.split(key, 3)
     first = model.first() if isinstance(model, Members | Draws) else model
+    if hasattr(planner, "plan"):  # one that needs more than returns: of an ensemble it sees the first member
+        return planner.plan(first, state, memory, key)
+    prior_key, score_key, loop_key = jax.random.split(key, 3)
     offered = proposals(first, state, planner.horizon, planner.num_proposals, prior_key)
 
     def score(actions: Float32[Array, "n horizon action"]) -> Float32[Array, "n"]:

@@ -33,7 +33,15 @@ class Damaged(Exception):
 
 def save(folder: Path, step: int, parts: Mapping[str, Mapping[str, Any]], keep: int) -> Path:
     """Write `folder/step-N` and keep the `keep` newest."""
-    final, partial = folder / f"step-{step:09d}", folder / f".step-{step:09d}.partial"
+    final = write(folder / f"step-{step:09d}", parts)
+    for path in (*all_checkpoints(folder)[:-keep], *folder.glob(".step-*")):
+        shutil.rmtree(path, ignore_errors=True)
+    return final
+
+
+def write(final: Path, parts: Mapping[str, Mapping[str, Any]]) -> Path:
+    """Write the folder `final`, in place of what is there."""
+    folder, partial = final.parent, final.with_name(f".{final.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     document: dict[str, Any] = {"format": FORMAT}
@@ -47,14 +55,13 @@ def save(folder: Path, step: int, parts: Mapping[str, Mapping[str, Any]], keep: 
     (partial / SUMS).write_text(sums)
     for path in (*partial.iterdir(), partial):
         _flush(path)
-    if final.exists():  # a checkpoint of the same step, older or damaged
-        old = folder / f".{final.name}.old"
-        shutil.rmtree(old, ignore_errors=True)
+    old = folder / f".{final.name}.old"
+    shutil.rmtree(old, ignore_errors=True)
+    if final.exists():  # of the same step, older or damaged
         final.rename(old)
     partial.rename(final)
     _flush(folder)
-    for path in (*all_checkpoints(folder)[:-keep], *folder.glob(".step-*")):
-        shutil.rmtree(path, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
     return final
 
 

@@ -1,7 +1,8 @@
-"""Data sets from the world: episodes that an expert acts, and the rounds of a run that asked one."""
+"""Data sets from the world: episodes that an expert acts, the rounds of a run that asked one, and any run's buffer."""
 
+import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,13 @@ from foreplan.core.types import Spec, VectorEnv
 from foreplan.data import npz
 from foreplan.data.dataset import About, Dataset, Source, demonstration
 from foreplan.envs import names
-from foreplan.run import experts
+from foreplan.run import checkpoint, experts
 from foreplan.run.evaluate import MAX_DECISIONS
 from foreplan.run.randomness import Keys
+from foreplan.run.settings import read_config
 from foreplan.run.state import State, put
+
+LABELS = ("extras/label", "extras/labelled")  # of a checkpoint's buffer
 
 
 def record(
@@ -69,6 +73,19 @@ def _idle(spec: Spec) -> np.ndarray:
     return np.eye(1, spec.action_dim, dtype=np.float32) if spec.discrete else np.zeros((1, spec.action_dim), np.float32)
 
 
+def replayed(out: Path, say: Callable[[str], None] = print) -> Dataset:
+    """What the newest whole checkpoint of the run in `out` has in its buffer; without labels every action is its own.
+    Raises UsageError where there is no such run."""
+    _, settings, _ = read_config(out)
+    saved = checkpoint.load(checkpoint.newest_whole(out / checkpoint.FOLDER, say), "replay")["replay"]
+    with closing(names.make(settings.env, action_repeat=settings.action_repeat)) as env:
+        about = About(settings.env, env.spec.discrete, env.spec.action_repeat, (Source(f"run:{out}"),))
+    flat = _one_after_another(saved)
+    labels: dict[str, Any] = {name.removeprefix("extras/"): array for name, array in flat.items() if name in LABELS}
+    data = demonstration(about, **{name: flat[name] for name in npz.REQUIRED})
+    return dataclasses.replace(data, **labels)
+
+
 def save_round(out: Path, agent: Any, state: State, env: VectorEnv) -> Path | None:
     """Write what was stored since the last refit as a round of the run in `out`; None where that is nothing."""
     clock, replay, spec = state.clock, state.replay, env.spec
@@ -79,13 +96,16 @@ def save_round(out: Path, agent: Any, state: State, env: VectorEnv) -> Path | No
         return None
     where = (head - count + np.arange(count)) % replay.capacity
     steps = jax.device_get(jax.tree.map(lambda ring: ring[where], replay.steps))
-    flat = {  # one environment after the other, so that the steps of an episode stand together
-        name: np.moveaxis(np.asarray(array), 1, 0).reshape(-1, *array.shape[2:])
-        for name, array in {**{n: getattr(steps, n) for n in npz.REQUIRED}, **steps.extras}.items()
-    }
+    flat = _one_after_another({**{n: getattr(steps, n) for n in npz.REQUIRED}, **steps.extras})
     number = -(-clock.decisions // agent.refit_every(spec)) - 1
     who = "" if agent.teacher is None else agent.teacher.who
     about = About(env.name, spec.discrete, spec.action_repeat, (Source(who, f"round-{number:03d}", time.time()),))
     kept: dict[str, Any] = {name: flat[name] for name in (*npz.REQUIRED, "label", "labelled", "intervention")}
     data = Dataset(**kept, source=np.where(flat["labelled"], 0, -1).astype(np.int32), about=about)
     return npz.save(out / npz.FOLDER / f"round-{number:03d}" / npz.ROUND_FILE, data)
+
+
+def _one_after_another(arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """[time, env, ...] as [step, ...]: one environment after the other, so that the steps of an episode stand
+    together."""
+    return {name: np.moveaxis(np.asarray(a), 1, 0).reshape(-1, *a.shape[2:]) for name, a in arrays.items()}
