@@ -27,6 +27,7 @@ PLANNERS = (
     "icem",
     "icem-spline",
     "ilqr",
+    "mbop",
     "mppi",
     "predictive-sampling",
     "random-shooting",

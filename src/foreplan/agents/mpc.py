@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float32, Int32, PRNGKeyArray
 
+from foreplan.agents.composite import Offer, judged_by, proposed_by
 from foreplan.core.errors import UsageError
 from foreplan.core.learning import where_first
 from foreplan.core.model import Model, Repeated
@@ -30,8 +31,10 @@ from foreplan.envs.vector import HostVectorEnv
 from foreplan.planners.risk import Members
 from foreplan.planners.sampling import plan, plan_on_host
 from foreplan.sims import names as sims
+from foreplan.sims.judged import Judged
 from foreplan.sims.rollout import scorer
 from foreplan.sims.steps import Steps
+from foreplan.worlds.composed import Parts, compose
 
 Planned = tuple[Memory, Int32[Array, "env"]]  # memories, leaves [env, ...], and how many candidates were invalid
 
@@ -51,10 +54,12 @@ class View(Protocol):
 
 @dataclass(frozen=True)
 class InSimulator:
-    """In `simulator`, from the plant's snapshots; one environment after the other."""
+    """In `simulator`, from the plant's snapshots; one environment after the other. `offer`, where there is one, makes
+    proposals (see `agents.composite.proposed_by`)."""
 
     plant: HostVectorEnv
     simulator: Any
+    offer: Offer | None = None
 
     def learner(self, spec: Spec, key: PRNGKeyArray) -> Learner:
         return ()
@@ -63,10 +68,14 @@ class InSimulator:
         done = []
         for i, saved in enumerate(self.plant.snapshots()):
             memory, key = jax.tree.map(lambda leaf, i=i: leaf[i], (memories, keys))
+            simulator, obs = self.simulator, timestep.obs[i]
             if hasattr(planner, "plan_in_steps"):  # one that needs more than returns
-                done.append(planner.plan_in_steps(Steps(self.simulator, saved), memory))
-            else:
-                done.append(plan_on_host(planner, scorer(self.simulator, saved), memory, key))
+                done.append(planner.plan_in_steps(Steps(simulator, saved), memory))
+                continue
+            if isinstance(simulator, Judged):
+                simulator = simulator.at(np.asarray(obs))
+            offered = None if self.offer is None else self.offer(planner, saved, obs, jax.random.fold_in(key, 1))
+            done.append(plan_on_host(planner, scorer(simulator, saved), memory, key, offered))
         found, invalid = zip(*done, strict=True)
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *found), jnp.array(invalid, jnp.int32)
 
@@ -87,7 +96,7 @@ class InSimulator:
 
 @dataclass(frozen=True)
 class InPlant:
-    """In a JAX-native environment, which is its own model."""
+    """In a JAX-native environment, which is its own model. The learner may be `Parts` to use beside it, or ()."""
 
     plant: JaxVectorEnv
 
@@ -100,13 +109,13 @@ class InPlant:
         return self.plant.model if repeat == 1 else Repeated(self.plant.model, repeat)
 
     def plan(self, planner: Any, learner: Learner, timestep: TimeStep, memories: Memory, keys: Array) -> Planned:
-        return _plan_each(planner, self.model, self.plant.states, memories, keys)
+        return _plan_each(planner, self.model, self.plant.model, learner, self.plant.states, memories, keys)
 
     def foretell(
         self, learner: Learner, timestep: TimeStep, actions: Float32[Array, "horizon action"], key: PRNGKeyArray
     ) -> Foretold:
         state = jax.tree.map(lambda leaf: leaf[0], self.plant.states)
-        return _unrolled(self.model, self.plant.model, state, actions, key)
+        return _unrolled(self.model, self.plant.model, learner, state, actions, key)
 
 
 @dataclass(frozen=True)
@@ -145,16 +154,19 @@ class MPC:
     view: View
 
     @staticmethod
-    def of(plant: VectorEnv, planner: Any, **options: Any) -> "MPC":
-        """That looks ahead in `plant` itself, or in an exact simulator of it, made by `sims.names.make` with `options`.
-        Raises `UsageError`."""
+    def of(plant: VectorEnv, planner: Any, parts: Parts | None = None, **options: Any) -> "MPC":
+        """That looks ahead in `plant` itself, or in an exact simulator of it, made by `sims.names.make` with `options`
+        and judged by `parts`, which in JAX-native environments are the learner. Raises `UsageError`."""
         if isinstance(plant, JaxVectorEnv):
             if options:
                 raise UsageError(f"{plant.name} is planned in as it is: {', '.join(options)} cannot be changed")
             return MPC(planner, InPlant(plant))
         if not isinstance(plant, HostVectorEnv):
             raise UsageError(f"{plant.name} gives no snapshot of one environment: it cannot be rolled back to plan in")
-        return MPC(planner, InSimulator(plant, sims.make(plant.name, plant.spec.action_repeat, **options)))
+        simulator = sims.make(plant.name, plant.spec.action_repeat, **options)
+        if parts is None:
+            return MPC(planner, InSimulator(plant, simulator))
+        return MPC(planner, InSimulator(plant, judged_by(parts, simulator), proposed_by(parts, simulator)))
 
     @property
     def utd(self) -> float:
@@ -205,8 +217,11 @@ def _begin(planner: Any, first: Bool[Array, "env"], memories: Memory, key: PRNGK
     return jax.vmap(begun, (0, 0, None))(first, memories, planner.init(action_dim)), plan_keys, act_keys
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def _plan_each(planner: Any, model: Model, states: Any, memories: Memory, keys: Array) -> Planned:
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _plan_each(
+    planner: Any, model: Model, env: JaxEnv, parts: Learner, states: Any, memories: Memory, keys: Array
+) -> Planned:
+    model = compose(model, parts, env.observe) if parts else model
     return jax.vmap(partial(plan, planner, model))(states, memories, keys)
 
 
@@ -219,7 +234,8 @@ def _act(planner: Any, explore: bool, memories: Memory, keys: Array) -> tuple[Fl
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _unrolled(model: Model, env: JaxEnv, state: Any, actions: Array, key: PRNGKeyArray) -> Foretold:
+def _unrolled(model: Model, env: JaxEnv, parts: Learner, state: Any, actions: Array, key: PRNGKeyArray) -> Foretold:
+    model = compose(model, parts, env.observe) if parts else model
     return _unroll(model, env.observe, state, actions, key)
 
 

@@ -16,7 +16,7 @@ from foreplan.run.settings import Planning
 
 @dataclass
 class Plan:
-    """Look ahead in the true environment, or in a model that was learned, and act in the true one.
+    """Look ahead in the true environment, a model that was learned, or parts of both; act in the true one.
 
     `foreplan plan ENV --planner NAME --help` lists the options of that planner.
     """
@@ -46,7 +46,7 @@ class Plan:
         from foreplan.run.progress import Pulse
 
         name, settings = self.chosen.name, self.settings
-        if settings.model == "sim":
+        if settings.model == "sim" and not (settings.parts or settings.dynamics):
             settings = settings.with_defaults(self.chosen.action_repeat, self.chosen.reward)
         place = f"plan-{name}-{settings.env}-s{settings.seed}".replace("/", "-").replace(":", "-")
         out = self.out or Path("runs") / place
@@ -67,12 +67,15 @@ class Plan:
         }
 
 
+PARTS = ("--parts", "--dynamics", "--policy")
+
+
 def choose(argv: Sequence[str]) -> Any:
     """The `planners.named.Tuned` that the command line asks for: a planner by name, or that of the run whose model is
     planned in, or what is known to be good for the task."""
     from foreplan.planners.named import Tuned
 
-    said = {word: value for word, value in itertools.pairwise(argv) if word in ("--planner", "--model")}
+    said = {word: value for word, value in itertools.pairwise(argv) if word in ("--planner", "--model", *PARTS)}
     if "--planner" in said:
         return Tuned(said["--planner"], presets.planner(said["--planner"]))
     if said.get("--model", "sim") != "sim":
@@ -81,4 +84,6 @@ def choose(argv: Sequence[str]) -> Any:
         own = getattr(read_config(Path(said["--model"]))[0], "planner", None)
         if own is not None:
             return Tuned(type(own).__name__.lower(), own)
+    if "--parts" in said or {"--dynamics", "--policy"} <= said.keys():
+        return Tuned("mbop", presets.planner("mbop"))
     return presets.tuned(argv)

@@ -52,6 +52,9 @@ def summary(config: dict[str, Any], result: dict[str, Any]) -> str:
     returns = ", ".join(f"{value:.1f}" for value in result["returns"])
     model = config["run"]["model"]
     where = "the environment itself, rolled back" if model == "sim" else f"the model that {model} has learned"
+    parts = list(config.get("parts", {}))
+    if parts:
+        where = ("learned" if "dynamics" in parts else f"{where}, with learned") + f" {', '.join(parts)}"
     pace = sum(result["lengths"]) / result["seconds"]
     spent = f"{result['env_steps']:,} environment steps in {result['seconds']:.0f} s, compilation included"
     return f"Planned in {where}. Returns {returns}; {spent}, {pace:.1f} decisions/s."

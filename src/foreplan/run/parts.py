@@ -56,19 +56,18 @@ class Part:
         about |= {"form": encode(self.form), "spec": dataclasses.asdict(self.spec), "versions": versions()}
         return checkpoint.write(out / self.kind, {"part": about, "weights": checkpoint.flatten(self.module)})
 
-    def check(self, env: str, spec: Spec, path: Path | str) -> None:
+    def check(self, env: str, spec: Spec) -> None:
         """Raise UsageError, with the shapes of both, where the part was not made for this environment."""
         mine, theirs = shapes(self.spec), shapes(spec)
         if mine != theirs:
             origin = f" (made for {self.env})" if self.env else ""
-            raise UsageError(f"{path}: the {self.kind}{origin} has {mine}; {env} has {theirs}")
+            raise UsageError(f"the {self.kind}{origin} has {mine}; {env} has {theirs}")
         if self.spec.action_repeat not in (0, spec.action_repeat):
             raise UsageError(
-                f"{path}: the {self.kind} was made with action repeat {self.spec.action_repeat}; here it is"
-                f" {spec.action_repeat}"
+                f"the {self.kind} has learned with action repeat {self.spec.action_repeat}, not {spec.action_repeat}"
             )
         if self.kind not in TASK_FREE and self.env not in ("", env):
-            raise UsageError(f"{path}: the {self.kind} was made for {self.env}, not for {env}")
+            raise UsageError(f"the {self.kind} was made for {self.env}, not for {env}")
 
 
 def shapes(spec: Spec) -> str:
@@ -83,6 +82,11 @@ def untrained(kind: Kind, form: Any, spec: Spec, key: Any) -> Any:
     if kind == "policy":
         return form.init(spec, key).policy
     return EnsembleWorld.create(spec, form, key, **{name: name == kind for name in KINDS[:3]})
+
+
+def is_part(name: str) -> bool:
+    """Whether this can only be meant as a part's path, not as "module:function"."""
+    return Path(name).is_dir() or (":" not in name and name != "own")
 
 
 def load(path: Path | str, kind: Kind) -> Part:

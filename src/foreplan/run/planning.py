@@ -9,22 +9,25 @@ import json
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from foreplan.agents.composite import Composite
 from foreplan.agents.mpc import MPC, InAgent
 from foreplan.core.errors import RenderUnavailable, UsageError
 from foreplan.core.types import Learner, LooksAhead, VectorEnv
 from foreplan.envs import names as envs
 from foreplan.run.evaluate import MAX_DECISIONS, Evaluation
+from foreplan.run.parts import Kind, Part, is_part, load_all, together
 from foreplan.run.randomness import Keys
 from foreplan.run.saved import Saved, write_video
 from foreplan.run.settings import MAX_SEED, Planning, check_actions, encode, hardware, refuse_non_finite, versions
 from foreplan.run.state import put
 from foreplan.sims.mujoco import Task
+from foreplan.worlds.foresight import check
 
 LOOK = 25  # decisions between two plans that are kept to be drawn
 Hear = Callable[[int, float, int, int | None], None]  # (episode, return so far, decisions so far, its length if known)
@@ -67,12 +70,21 @@ def plan_episodes(
     envs.validate(settings.env)
     refuse_non_finite(planner, "options")
     saved = None if settings.model == "sim" else open_model(settings)
-    repeat = settings.action_repeat if saved is None else saved.settings.action_repeat
+    parts, asked = exchanged(settings)
+    planner = asking(planner, parts, say)
+    repeat = asked.action_repeat if saved is None else saved.settings.action_repeat
     plant = envs.make(settings.env, action_repeat=repeat, render=settings.video)
     begin, returns, lengths = time.perf_counter(), [], []
     try:
         check_actions(planner, settings.env, plant.spec)
-        agent, learner = in_simulator(settings, planner, plant, say) if saved is None else in_run(saved, planner, plant)
+        for part in parts.values():
+            part.check(settings.env, plant.spec)
+        if "dynamics" in parts:
+            agent, learner = in_parts(asked, parts, planner, plant)
+        elif saved is None:
+            agent, learner = in_simulator(asked, parts, planner, plant, say)
+        else:
+            agent, learner = in_run(saved, planner, plant)
         for number in range(settings.episodes):
             film = settings.video and number == 0
             episode = play(agent, learner, plant, settings.seed + number, film, lambda *news, n=number: hear(n, *news))
@@ -83,14 +95,59 @@ def plan_episodes(
         steps = sum(lengths) * plant.spec.action_repeat
         result = Evaluation(settings.seed, returns, lengths, steps, time.perf_counter() - begin)
         if out is not None:
-            write_result(out, settings, planner, plant, result)
+            write_result(out, settings, parts, planner, plant, result)
     finally:
         plant.close()
     return result
 
 
-def in_simulator(settings: Planning, planner: Any, plant: VectorEnv, say: Callable[[str], None]) -> tuple[MPC, Learner]:
+def exchanged(settings: Planning) -> tuple[dict[Kind, Part], Planning]:
+    """The parts that are asked for, and the settings without them; their action repeat is taken where none is given."""
+    own = settings.reward is not None and not is_part(settings.reward)  # a function, or the task's own
+    paths: dict[Kind, str | None] = {
+        "dynamics": settings.dynamics,
+        "reward": None if own else settings.reward,
+        "continuation": settings.continuation,
+        "value": settings.value,
+        "policy": settings.policy,
+    }
+    parts = load_all(settings.parts, paths)
+    if own:
+        parts.pop("reward", None)
+    repeats = [part.spec.action_repeat for part in parts.values() if part.spec.action_repeat]
+    repeat = settings.action_repeat or (repeats[0] if repeats else None)
+    return parts, replace(settings, action_repeat=repeat, reward=settings.reward if own else None)
+
+
+def asking(planner: Any, parts: dict[Kind, Part], say: Callable[[str], None]) -> Any:
+    """The planner, with a quarter of its candidates from the policy where there is one and none were asked for."""
+    if "policy" not in parts or getattr(planner, "num_proposals", False):
+        return planner
+    if not hasattr(planner, "num_proposals") or not hasattr(planner, "num_samples"):
+        say(f"{type(planner).__name__} takes no proposals: the policy is not used")
+        return planner
+    return replace(planner, num_proposals=max(1, planner.num_samples // 4))
+
+
+def in_parts(settings: Planning, parts: dict[Kind, Part], planner: Any, plant: VectorEnv) -> tuple[MPC, Learner]:
+    """In learned dynamics, with every other part that there is. Raises `UsageError` where nothing says the reward."""
+    name = settings.reward or "learned"
+    if "reward" not in parts and name in ("learned", "own"):
+        raise UsageError(
+            "learned dynamics say nothing of the reward: --reward PART, or module:function of observations"
+        )
+    if settings.terminated is not None or settings.inexact:
+        raise UsageError("terminated and inexact belong to a simulator: learned dynamics take --continuation PART")
+    check(name, "reward", plant.spec)
+    return MPC(planner, InAgent(Composite(reward=name))), together(parts)
+
+
+def in_simulator(
+    settings: Planning, parts: dict[Kind, Part], planner: Any, plant: VectorEnv, say: Callable[[str], None]
+) -> tuple[MPC, Learner]:
     options: dict[str, Any] = {"inexact": True} if settings.inexact else {}
+    if parts:
+        options["parts"] = together(parts)
     if settings.reward is not None:
         functions = {"reward": settings.reward, "terminated": settings.terminated}
         options["task"] = Task(**{kind: envs.factory(name, kind) for kind, name in functions.items() if name})
@@ -99,7 +156,7 @@ def in_simulator(settings: Planning, planner: Any, plant: VectorEnv, say: Callab
         agent = MPC.of(plant, planner, **options)
     for warning in warned:
         say(str(warning.message))
-    return agent, ()
+    return agent, options.get("parts", ())
 
 
 def open_model(settings: Planning) -> Saved:
@@ -163,11 +220,14 @@ def write(out: Path, number: int, episode: Episode, say: Callable[[str], None]) 
         say(f"no video: {episode.why}")
 
 
-def write_result(out: Path, settings: Planning, planner: Any, plant: VectorEnv, result: Evaluation) -> None:
+def write_result(
+    out: Path, settings: Planning, parts: dict[Kind, Part], planner: Any, plant: VectorEnv, result: Evaluation
+) -> None:
     layout = getattr(plant, "layout", None) or getattr(envs.hosts(plant)[0], "layout", None)
     config = {
         "planner": encode(planner),
         "run": dataclasses.asdict(settings) | {"action_repeat": plant.spec.action_repeat},
+        "parts": {kind: {"env": part.env, "data": part.data} for kind, part in parts.items()},
         "obs": [] if layout is None else [layout.field(i) for i in range(layout.size)],
         "versions": versions(),
         "hardware": hardware(),

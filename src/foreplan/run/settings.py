@@ -79,8 +79,13 @@ class Planning:
     episodes: int = 1
     seed: int = 0
     action_repeat: int | None = None  # environment steps a decision; None: the task's, or the environment's default
-    reward: str | None = None  # module:function of (before, action, after) to plan for; "own": the task's own
+    reward: str | None = None  # module:function of (before, action, after), a part, or "own": what to plan for
     terminated: str | None = None  # module:function of the same, where episodes end
+    parts: str | None = None  # a folder of parts, written by `foreplan fit`: each counts, where none is named for it
+    dynamics: str | None = None  # a part, planned in instead of the environment
+    continuation: str | None = None  # a part, instead of where episodes truly end
+    value: str | None = None  # a part, what lies beyond the horizon
+    policy: str | None = None  # a part, whose actions are proposals
     inexact: bool = False  # also plan in a simulator that cannot be restored exactly
     video: bool = False  # film the first episode
 
@@ -91,6 +96,8 @@ class Planning:
             at_least("action_repeat", self.action_repeat, 1)
         if self.terminated is not None and self.reward is None:
             raise UsageError("terminated is given without reward; both make one task")
+        if self.model != "sim" and any((self.parts, self.dynamics, self.continuation, self.value, self.policy)):
+            raise UsageError(f"parts are exchanged in a simulator or make a model of their own: not in {self.model}")
 
     def with_defaults(self, action_repeat: int | None, reward: str | None) -> "Planning":
         """With these where nothing else is asked for; the reward "own" is the task's own."""

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -39,6 +39,7 @@ class Task:
     violated: Function | None = None  # whether the state after is one that is not allowed
     penalty: float = 100.0  # for each environment step in such a state
     value: Callable[[np.ndarray], Any] | None = None  # of observations [n, obs] beyond the horizon
+    discount: float = 1.0  # of a decision
 
 
 class MujocoSimulator:
@@ -84,17 +85,41 @@ class MujocoSimulator:
         rewards, ended, violated, failed = self._run(row, actions, self._read, self.task.value is not None)
         rewards[failed], rewards[failed, 0] = 0.0, -np.inf
         shape = (number, -1, repeat)
-        discounts = np.where(ended.reshape(shape).any(axis=2), 0.0, 1.0)
+        discounts = np.where(ended.reshape(shape).any(axis=2), 0.0, self.task.discount)
         values = np.zeros(number) if self.task.value is None else self._values(self.task.value)
         return Rollout(rewards.reshape(shape).sum(axis=2), discounts, values, np.sum(violated, axis=1))
 
     def step(self, rows: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """One decision each, from MuJoCo's states `rows` [n, state] in the world of the last snapshot: (rows after,
         rewards [n], minus infinity where the simulation diverged)."""
+        return self._decide(rows, actions)[:2]
+
+    def many(self, snapshot: Snapshot, number: int) -> np.ndarray:
+        """`number` times the state of `snapshot`, to be advanced each by itself: rows [n, state]. Raises UsageError
+        where the simulator does not take single steps."""
+        if not isinstance(self.engine, Engine):
+            raise UsageError(f"{self.env.name} cannot be stepped from many states in one native call")
+        self.go_to(snapshot)
+        return np.repeat(snapshot["state"]["physics"]["state"][None], number, axis=0)
+
+    def advance(
+        self, rows: np.ndarray, actions: np.ndarray, obs: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """One decision each: (rows after, what is observed then, rewards [n], 0 where the episode has terminated)."""
+        rows, rewards, ended = self._decide(rows, actions)
+        return rows, self.observe(rows), rewards, np.where(ended, 0.0, 1.0)
+
+    def value_by(self, value: Callable[[np.ndarray], Any] | None, discount: float) -> None:
+        """Plan with this value of observations [n, obs] beyond the horizon, and this discount of a decision."""
+        self.task = replace(self.task, value=value, discount=discount)
+
+    def _decide(self, rows: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         assert isinstance(self.engine, Engine)
-        rewards, _, _, failed = self._run(rows, actions[:, None], partial(self.engine.describe, rows), keep_final=True)
+        rewards, ended, _, failed = self._run(
+            rows, actions[:, None], partial(self.engine.describe, rows), keep_final=True
+        )
         assert self.engine.final is not None
-        return self.engine.final, np.where(failed, -np.inf, rewards.sum(axis=1))
+        return self.engine.final, np.where(failed, -np.inf, rewards.sum(axis=1)), np.asarray(ended.any(axis=1))
 
     def _run(
         self, rows: np.ndarray, actions: np.ndarray, root: Callable[[str], np.ndarray], keep_final: bool

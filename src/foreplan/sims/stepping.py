@@ -43,6 +43,30 @@ class SteppingSimulator:
         parts = list(self._pool.map(work, [snapshot] * len(chunks), chunks))
         return Rollout(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
+    def many(self, snapshot: Snapshot, number: int) -> list[Snapshot | None]:
+        """`number` times the state of `snapshot`, to be advanced each by itself."""
+        return [snapshot] * number
+
+    def advance(
+        self, states: list[Snapshot | None], actions: np.ndarray, obs: np.ndarray
+    ) -> tuple[list[Snapshot | None], np.ndarray, np.ndarray, np.ndarray]:
+        """One decision each, in this process: (states, what is observed then, rewards [n], 0 where the episode has
+        terminated). Where an episode has ended nothing moves; `obs` is what was observed last."""
+        after, rewards, discounts = obs.copy(), np.zeros(len(states)), np.ones(len(states))
+        moved = list(states)
+        for i, state in enumerate(states):
+            if state is None:
+                continue
+            self.env.restore(state)
+            try:
+                after[i], rewards[i], terminated, truncated = self.env.step(actions[i])
+            except Exception:  # what diverges raises in every library's own way
+                moved[i], rewards[i] = None, -np.inf
+                continue
+            discounts[i] = 1.0 - terminated
+            moved[i] = None if terminated or truncated else self.env.snapshot()
+        return moved, after, rewards, discounts
+
     def close(self) -> None:
         if self._pool is not None:
             self._pool.shutdown()

@@ -61,7 +61,7 @@ class Composed(Model):
         if self.reward is not None:
             reward = agreed(self.reward, lambda member: member.reward(*seen))
         if self.continuation is not None:
-            going_on = agreed(self.continuation, lambda member: jax.nn.sigmoid(member.continue_logit(*seen)))
+            going_on = agreed(self.continuation, lambda member: member.going_on(*seen))
         return after, reward, self.discount * going_on
 
     def value(self, state: State, key: PRNGKeyArray) -> Scalar:

@@ -139,6 +139,10 @@ class Member(eqx.Module):
             return jnp.full((), jnp.inf)
         return self.nets["continuation"](self.outcome(obs, action, after))[0] + self.scaling.odds
 
+    def going_on(self, obs: Obs, action: Action, after: Obs) -> Scalar:
+        """The probability that the episode goes on."""
+        return jax.nn.sigmoid(self.continue_logit(obs, action, after))
+
 
 class EnsembleWorld(eqx.Module):
     """The members' networks, stacked: each leaf of `nets` is [members, ...]."""
@@ -205,8 +209,7 @@ class EnsembleWorld(eqx.Module):
 
         def move(member: Member, obs: Obs, action: Action, key: PRNGKeyArray) -> tuple[Obs, Scalar, Scalar]:
             after = member.next(obs, action, key)
-            going_on = jax.nn.sigmoid(member.continue_logit(obs, action, after))
-            return after, member.reward(obs, action, after), going_on
+            return after, member.reward(obs, action, after), member.going_on(obs, action, after)
 
         shares = jax.tree.map(lambda x: x.reshape(len(self.elites), -1, *x.shape[1:]), rows)
         moved = jax.lax.map(lambda share: jax.vmap(partial(move, share[0]))(*share[1]), (elites, shares))

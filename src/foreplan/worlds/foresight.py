@@ -33,7 +33,7 @@ class Foresight(Model):
         reward = (self.reward or self.member.reward)(state, action, after)
         if self.continuation is not None:
             return after, reward, self.continuation(state, action, after)
-        return after, reward, jax.nn.sigmoid(self.member.continue_logit(state, action, after))
+        return after, reward, self.member.going_on(state, action, after)
 
 
 class Switching(Model):
