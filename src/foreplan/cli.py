@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import tyro
 
 from foreplan.commands.data import Data
+from foreplan.commands.diagnose import Diagnose
 from foreplan.commands.environments import Check, Envs
 from foreplan.commands.fit import Fit
 from foreplan.commands.label import Label
@@ -29,6 +30,7 @@ COMMANDS: dict[str, Any] = {
     "eval": Eval,
     "plan": Plan,
     "fit": Fit,
+    "diagnose": Diagnose,
     "import": Import,
     "report": Report,
     "label": Label,

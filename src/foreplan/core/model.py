@@ -21,6 +21,13 @@ class Model(eqx.Module):
     ) -> tuple[State, Float32[Array, ""], Float32[Array, ""]]:
         """(next state, reward, discount); the discount is 0 where the episode has terminated."""
 
+    def earned(
+        self, state: State, action: Float32[Array, "action"], after: State, key: PRNGKeyArray
+    ) -> Float32[Array, ""]:
+        """The reward of a transition whose outcome is known. Here the step's own, for rewards of state and action."""
+        del after
+        return self.step(state, action, key)[1]
+
     def value(self, state: State, key: PRNGKeyArray) -> Float32[Array, ""]:
         """What lies beyond the horizon."""
         del state, key

@@ -30,10 +30,13 @@ class Foresight(Model):
 
     def step(self, state: Obs, action: Action, key: PRNGKeyArray) -> tuple[Obs, Scalar, Scalar]:
         after = self.member.next(state, action, key)
-        reward = (self.reward or self.member.reward)(state, action, after)
+        reward = self.earned(state, action, after, key)
         if self.continuation is not None:
             return after, reward, self.continuation(state, action, after)
         return after, reward, self.member.going_on(state, action, after)
+
+    def earned(self, state: Obs, action: Action, after: Obs, key: PRNGKeyArray) -> Scalar:
+        return (self.reward or self.member.reward)(state, action, after)
 
 
 class Switching(Model):
@@ -46,6 +49,10 @@ class Switching(Model):
         leaves = jax.tree.leaves(self.members)
         which = jax.random.randint(which_key, (), 0, leaves[0].shape[0])
         return jax.tree.map(lambda leaf: leaf[which], self.members).step(state, action, step_key)
+
+    def earned(self, state: Obs, action: Action, after: Obs, key: PRNGKeyArray) -> Scalar:
+        """On average over the members."""
+        return jnp.mean(jax.vmap(lambda member: member.earned(state, action, after, key))(self.members))
 
 
 def imagined(

@@ -1,0 +1,193 @@
+"""What a run's return would be with part after part of what it plans with exchanged for the truth, on the same seeds.
+
+    policy alone   without looking ahead
+    run            the agent as it is: its planner in its own model, by the same random numbers as what follows
+    dynamics       its planner, where the environment itself says what becomes of a candidate and where it ends
+    reward         ... and what it earns
+    value          ... and what lies beyond the horizon: the policy is truly followed there for `beyond` decisions;
+                   without a policy, the planner looks so many decisions further
+    planner        ... and with `times` the candidates
+    policy         of a run that acts by its policy: a planner in the environment itself, in place of all the others
+
+What is lost to a part is the return of its stage less that of the stage before: the losses sum to the whole gap.
+What the model foretold of the same episodes is compared with what came in `run.foretold`.
+"""
+
+import dataclasses
+import itertools
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from foreplan.agents.exchanged import Exchanged, PolicyAlone, traits
+from foreplan.agents.mpc import MPC, InAgent
+from foreplan.core.errors import UsageError
+from foreplan.core.types import Learner, LooksAhead, VectorEnv
+from foreplan.planners.discrete import Discrete
+from foreplan.planners.named import PLANNERS
+from foreplan.run.evaluate import play
+from foreplan.run.foretold import foretold
+from foreplan.run.saved import Saved
+from foreplan.run.settings import at_least
+from foreplan.sims import truth as sims
+
+WHOLE = 1000  # decisions of an episode, at most, in which the run acts as it is
+
+
+@dataclass(frozen=True)
+class Diagnosing:
+    """How much to look at."""
+
+    episodes: int = 2  # one on each seed
+    decisions: int = 25  # of each episode that count
+    beyond: int = 10  # decisions beyond the horizon, where the value is true
+    times: int = 10  # how many times larger the oracle's planning budget is
+    most: int = 2000  # candidates a decision, which the oracle has at most
+    seed: int = 0
+    inexact: bool = False  # also where the environment cannot be restored exactly
+
+    def __post_init__(self) -> None:
+        for name in ("episodes", "decisions", "beyond", "times", "most"):
+            at_least(name, getattr(self, name), 1)
+        at_least("seed", self.seed, 0)
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """One in each environment; leaves [time, env, ...]."""
+
+    obs: np.ndarray
+    action: np.ndarray
+    reward: np.ndarray
+    after: np.ndarray  # the observation that came
+    running: np.ndarray  # whether the episode had not ended before
+    terminated: np.ndarray
+
+    def returns(self, decisions: int) -> list[float]:
+        """Of the first `decisions`."""
+        earned = (self.reward * self.running)[:decisions].astype(np.float64)
+        return [float(total) for total in earned.sum(axis=0)]
+
+
+@dataclass
+class Measured:
+    """`returns` of every stage that could be computed, by its name, in order."""
+
+    returns: dict[str, list[float]] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)  # what could not be computed, and what stands in for what
+    foretold: dict[str, Any] = field(default_factory=dict)
+
+
+def diagnose_run(out: Path, settings: Diagnosing, say: Callable[[str], None] = print) -> Measured:
+    """`diagnose` of the newest whole checkpoint of the run in `out`. Raises `UsageError` where there is none."""
+    saved = Saved.open(out, say)
+    with closing(saved.make_env(saved.settings.env, settings.episodes, saved.settings.action_repeat)) as plant:
+        return diagnose(saved.agent, saved.learner(plant), plant, settings, say)
+
+
+def diagnose(
+    agent: Any,
+    learner: Learner,
+    plant: VectorEnv,
+    settings: Diagnosing,
+    say: Callable[[str], None] = lambda line: None,
+) -> Measured:
+    """One episode in each of the environments of `plant`, in every stage that the agent and the environment allow."""
+    measured = Measured()
+
+    def stage(name: str, actor: Any, decisions: int) -> Episodes:
+        began = time.perf_counter()
+        episodes = record(actor, learner, plant, settings.seed, decisions)
+        measured.returns[name] = episodes.returns(settings.decisions)
+        measured.seconds[name] = time.perf_counter() - began
+        say(f"{name}: return {np.mean(measured.returns[name]):.2f}, {measured.seconds[name]:.0f} s")
+        return episodes
+
+    def note(line: str) -> None:
+        measured.notes.append(line)
+        say(line)
+
+    looks, acted = isinstance(agent, LooksAhead), {}
+    has = traits(agent, learner, plant.reset(settings.seed).obs[0]) if looks else None
+    if has is not None and has.policy:
+        acted["policy"] = stage("policy alone", PolicyAlone(agent), WHOLE)
+    elif looks:
+        note("policy alone: the run has no policy")
+    acted["run"] = stage("run", MPC(agent.planner, InAgent(agent)) if looks else agent, WHOLE)
+    if has is not None:
+        measured.foretold = foretold(agent, learner, acted, has, settings.seed)
+    try:
+        truth = sims.make(plant, settings.inexact)
+    except UsageError as error:
+        note(f"no oracle: {error}")
+        return measured
+    with closing(truth):
+        actors = exchanged(agent, has, truth, settings, note) if has is not None else oracle(plant, settings, note)
+        for name, actor in actors.items():
+            try:
+                stage(name, actor, settings.decisions)
+            except UsageError as error:
+                note(f"{name} and what follows: {error}")
+                break
+    return measured
+
+
+def exchanged(agent: Any, has: Any, truth: Any, settings: Diagnosing, note: Callable[[str], None]) -> dict[str, MPC]:
+    """By the name of the part that is exchanged last."""
+    planner, longer = agent.planner, agent.planner
+    if has.policy:
+        note(f"value: the truth is what the policy earns in {settings.beyond} decisions beyond the horizon")
+    else:
+        longer = resized(planner, horizon=planner.horizon + settings.beyond)
+        note(f"value: the run has no policy to follow; the truth is a horizon longer by {settings.beyond} decisions")
+    given = sum(planner.populations) if hasattr(planner, "populations") else settings.most
+    times = max(1, min(settings.times, settings.most // given))
+    if times < settings.times:
+        note(f"planner: {times} times the candidates, not {settings.times}: --most allows {settings.most} a decision")
+
+    def view(*true: str) -> Exchanged:
+        return Exchanged(agent, truth, has, true, settings.beyond)
+
+    return {
+        "dynamics": MPC(planner, view()),
+        "reward": MPC(planner, view("reward")),
+        "value": MPC(longer, view("reward", "value")),
+        "planner": MPC(resized(longer, times=times), view("reward", "value")),
+    }
+
+
+def oracle(plant: VectorEnv, settings: Diagnosing, note: Callable[[str], None]) -> dict[str, MPC]:
+    """For an agent that acts by its policy: a planner in the environment itself."""
+    note("the run acts by its policy, without looking ahead: all of the gap is the policy's")
+    planner = Discrete() if plant.spec.discrete else PLANNERS["icem"]
+    options: dict[str, Any] = {"inexact": True} if settings.inexact else {}
+    return {"policy": MPC.of(plant, planner, **options)}
+
+
+def resized(planner: Any, times: int = 1, horizon: int | None = None) -> Any:
+    """`planner` with `times` the candidates, and with another horizon. Raises `UsageError` where it goes by none."""
+    names = {each.name for each in dataclasses.fields(planner)}
+    changed: dict[str, Any] = {} if horizon is None or "horizon" not in names else {"horizon": horizon}
+    if "planner" in names:
+        inner = resized(planner.planner, times, None if changed else horizon)
+        return dataclasses.replace(planner, planner=inner, **changed)
+    if "num_samples" not in names:
+        raise UsageError(f"{type(planner).__name__} goes by no candidates: there are not ten times as many")
+    return dataclasses.replace(planner, num_samples=times * planner.num_samples, **changed)
+
+
+def record(actor: Any, learner: Learner, plant: VectorEnv, seed: int, decisions: int) -> Episodes:
+    """One episode in each environment, or its first `decisions`."""
+    rows, running = [], np.ones(plant.spec.num_envs, bool)
+    for now, action, after in itertools.islice(play(actor, learner, plant, seed), decisions):
+        rows.append((now.obs, action, after.reward, after.obs, running.copy(), after.terminated))
+        running &= ~(np.asarray(after.terminated) | np.asarray(after.truncated))
+        if not running.any():
+            break
+    return Episodes(*(np.stack([np.asarray(x) for x in column]) for column in zip(*rows, strict=True)))
