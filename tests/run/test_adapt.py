@@ -78,7 +78,8 @@ def test_a_run_turns_the_ratio_down_while_it_overfits(tmp_path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("agent", [PLAIN_SAC, MODEL_BASED], ids=["sac", "mbpo"])
 def test_resuming_continues_bit_for_bit(agent, tmp_path) -> None:
-    settings = replace(SHORT, env="jax/pendulum", steps=90, num_envs=1, adapt=ADAPT, log_every=10, eval_every=90)
+    settings = replace(SHORT, env="jax/pendulum", steps=90, num_envs=1, buffer=50, adapt=ADAPT)
+    settings = replace(settings, log_every=10, eval_every=90)
     train(agent, settings, tmp_path / "whole")
     train(agent, replace(settings, steps=50), tmp_path / "parts")
     resume(tmp_path / "parts", steps=90)
