@@ -150,11 +150,11 @@ def ending() -> Window:
 
 def test_n_step_targets_stop_where_an_episode_ends() -> None:
     """(PITFALLS 2 and 3) By hand, with discount 0.9."""
-    returns, discount, obs = n_step(ending(), 0.9)
+    returns, discount, row = n_step(ending(), 0.9)
     two, three = 1 + 0.9 * 2, 1 + 0.9 * 2 + 0.81 * 3
     np.testing.assert_allclose(returns, [three, two, two, -100.0], rtol=1e-6)
     np.testing.assert_allclose(discount, [0.729, 0.0, 0.81, 0.0], rtol=1e-6)
-    np.testing.assert_array_equal(obs[:, 0], [3, 2, 2, 1])
+    np.testing.assert_array_equal(row, [3, 2, 2, 1])
 
 
 def test_lambda_returns_lie_between_one_step_and_the_whole_window() -> None:

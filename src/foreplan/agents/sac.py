@@ -183,13 +183,13 @@ class SAC:
     def batch(self, learner: Learner, window: Window) -> Batch:
         """Windows as n-step transitions, scaled as the networks want them."""
         limit = self.data.scale_returns
-        returns, discount, next_obs = n_step(window, self.discount)
+        returns, discount, row = n_step(window, self.discount)
         return Batch(
             obs=self.seen_as(learner, window.obs[:, 0]),
             action=window.action[:, 0],
             returns=returns if limit is None else returns / learner.returns.value(limit),
             discount=discount,
-            next_obs=self.seen_as(learner, next_obs),
+            next_obs=self.seen_as(learner, window.obs[jnp.arange(row.shape[0]), row]),
         )
 
     def reset(self, learner: Learner, num_updates: int, key: PRNGKeyArray) -> Learner:

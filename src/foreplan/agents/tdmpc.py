@@ -26,7 +26,7 @@ from jaxtyping import Array, Float32, PRNGKeyArray
 
 from foreplan.core.learning import descend, hold_out_losses, moving_average, over_batch, repeat_updates, where_first
 from foreplan.core.maths import TwoHot, softplus
-from foreplan.core.replay import Replay, Window, lambda_returns
+from foreplan.core.replay import Replay, Window, n_step
 from foreplan.core.types import Metrics, Spec, TimeStep
 from foreplan.nn.dists import SquashedGaussian
 from foreplan.nn.nets import MLP, Ensemble
@@ -74,7 +74,7 @@ class TDMPC2:
     optimiser: Optimiser = field(default_factory=Optimiser)
     batch_size: int = 256
     target_rate: float = 0.01
-    td_lambda: float = 0.0  # 0: one-step targets; 1: the rewards of the whole window before the value
+    n_step: int = 1  # rewards in a target of Q, before its value
     pessimistic: bool = False  # search by the minimum of the heads, not their mean
     discount: float | None = None  # None: from the episode's length
     utd: float = 1.0  # gradient updates a decision
@@ -118,6 +118,11 @@ class TDMPC2:
         if self.discount is not None:
             return self.discount
         return 0.99 if episode_length is None else min(0.99, max(0.95, 1.0 - 5.0 / episode_length))
+
+    @property
+    def window(self) -> int:
+        """Transitions in a row that an update looks at."""
+        return self.planner.horizon + self.n_step - 1
 
     # ------------------------------------------------------------------ 1. act
     def memory(self, spec: Spec) -> MPPIMemory:
@@ -176,13 +181,14 @@ class TDMPC2:
             key,
             num_updates=num_updates,
             batch_size=self.batch_size,
-            horizon=self.planner.horizon,
+            horizon=self.window,
         )
 
     def update(self, learner: Learner, window: Window, key: PRNGKeyArray) -> tuple[Learner, Metrics]:
         """One gradient step of the world, one of the policy, on a batch of windows; then the targets follow."""
         target_key, world_key, policy_key = jax.random.split(key, 3)
         next_latents, targets = self.td_targets(learner, window, target_key)
+        window = window.part(0, self.planner.horizon)
         (latents, world_metrics), world, world_optimiser = descend(
             lambda world: self.world_loss(world, window, next_latents, targets, world_key),
             learner.world,
@@ -212,23 +218,27 @@ class TDMPC2:
         def loss(window: Window, key: PRNGKeyArray) -> Array:
             target_key, loss_key = jax.random.split(key)
             targets = self.td_targets(learner, window, target_key)
+            window = window.part(0, self.planner.horizon)
             return self.world_loss(learner.world, window, *targets, loss_key)[0]
 
-        return hold_out_losses(loss, replay, self.planner.horizon, key)
+        return hold_out_losses(loss, replay, self.window, key)
 
     def td_targets(self, learner: Learner, window: Window, key: PRNGKeyArray) -> tuple[Array, Array]:
-        """(next latents [batch, H, latent], returns [batch, H] that end in the minimum of two target Q)."""
+        """(next latents [batch, H, latent], n-step returns [batch, H] that end in the minimum of two target Q)."""
         head_key, action_key = jax.random.split(key)
-        critics = learner.target_critics.choose(2, head_key)
+        critics, horizon = learner.target_critics.choose(2, head_key), self.planner.horizon
 
-        def value(obs: Array, key: PRNGKeyArray) -> tuple[Array, Array]:
-            z = learner.world.encode(obs)
+        def value(z: Array, key: PRNGKeyArray) -> Array:
             action, _ = SquashedGaussian.of(learner.policy(z)).sample(key)
-            return z, jnp.min(q_values(critics, self.two_hot, z, action))
+            return jnp.min(q_values(critics, self.two_hot, z, action))
 
-        keys = jax.random.split(action_key, window.reward.shape)
-        next_latents, values = over_batch(value)(window.obs[:, 1:], keys)
-        return next_latents, lambda_returns(window, values, learner.discount, self.td_lambda)
+        latents = over_batch(learner.world.encode)(window.obs[:, 1:])
+        parts = [n_step(window.part(t, self.n_step), learner.discount) for t in range(horizon)]
+        returns, discounts, lengths = (jnp.stack(leaf, axis=1) for leaf in zip(*parts, strict=True))
+        steps = jnp.arange(horizon, dtype=jnp.int32)[None, :]
+        last = latents[jnp.arange(returns.shape[0])[:, None], jnp.maximum(0, steps + lengths - 1)]
+        values = over_batch(value)(last, jax.random.split(action_key, returns.shape))
+        return latents[:, :horizon], returns + discounts * values
 
     def world_loss(
         self, world: LatentWorld, window: Window, next_latents: Array, targets: Array, key: PRNGKeyArray

@@ -31,6 +31,11 @@ class Window(eqx.Module):
     mask: Bool[Array, "*batch horizon"]
     extras: dict[str, Array] = eqx.field(default_factory=dict)
 
+    def part(self, begin: int, length: int) -> "Window":
+        """Of windows [batch, H, ...] the transitions from `begin` on."""
+        cut = jax.tree.map(lambda leaf: leaf[:, begin : begin + length], self)
+        return replace(cut, obs=self.obs[:, begin : begin + length + 1])
+
 
 class Replay(eqx.Module):
     """`steps` has leaves [capacity, env, ...]; `head` is the row that the next step is written to. Demonstrations,
@@ -166,18 +171,17 @@ def held_out(episode: Int32[Array, "*n"], share: float) -> Bool[Array, "*n"]:
 
 
 def n_step(
-    window: Window, discount: float
-) -> tuple[Float32[Array, "batch"], Float32[Array, "batch"], Float32[Array, "batch obs"]]:
-    """(return, discount, obs) of windows, so that return + discount * V(obs) is the n-step target of V at their first
-    observation. It stops where the episode ends: the discount is 0 after termination, and that of the steps that were
-    taken after truncation (Sutton and Barto 2018, equation 7.1)."""
+    window: Window, discount: float | Float32[Array, ""]
+) -> tuple[Float32[Array, "batch"], Float32[Array, "batch"], Int32[Array, "batch"]]:
+    """(return, discount, row) of windows, so that return + discount * V(obs[row]) is the n-step target of V at their
+    first observation. It stops where the episode ends: the discount is 0 after termination, and that of the steps that
+    were taken after truncation (Sutton and Barto 2018, equation 7.1)."""
     real = window.mask.astype(jnp.float32)
     powers = discount ** jnp.arange(window.reward.shape[1], dtype=jnp.float32)
-    length = jnp.sum(window.mask, axis=1)
-    row = jnp.arange(window.mask.shape[0])
-    ended = window.terminated[row, length - 1]
+    length = jnp.sum(window.mask, axis=1, dtype=jnp.int32)
+    ended = window.terminated[jnp.arange(length.shape[0]), length - 1]
     beyond = jnp.where(ended, 0.0, discount ** length.astype(jnp.float32))
-    return (window.reward * real) @ powers, beyond, window.obs[row, length]
+    return (window.reward * real) @ powers, beyond, length
 
 
 def lambda_returns(
