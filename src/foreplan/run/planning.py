@@ -114,6 +114,8 @@ def exchanged(settings: Planning) -> tuple[dict[Kind, Part], Planning]:
     parts = load_all(settings.parts, paths)
     if own:
         parts.pop("reward", None)
+    if "dynamics" in parts and "reward" not in parts and settings.reward in (None, "own"):
+        raise UsageError("learned dynamics do not say the reward: give --reward PART, or module:function")
     repeats = [part.spec.action_repeat for part in parts.values() if part.spec.action_repeat]
     repeat = settings.action_repeat or (repeats[0] if repeats else None)
     return parts, replace(settings, action_repeat=repeat, reward=settings.reward if own else None)
@@ -130,12 +132,9 @@ def asking(planner: Any, parts: dict[Kind, Part], say: Callable[[str], None]) ->
 
 
 def in_parts(settings: Planning, parts: dict[Kind, Part], planner: Any, plant: VectorEnv) -> tuple[MPC, Learner]:
-    """In learned dynamics, with every other part that there is. Raises `UsageError` where nothing says the reward."""
+    """In learned dynamics, with every other part that there is. A function that is the reward is one of (obs, action,
+    next obs), traced by JAX."""
     name = settings.reward or "learned"
-    if "reward" not in parts and name in ("learned", "own"):
-        raise UsageError(
-            "learned dynamics say nothing of the reward: --reward PART, or module:function of observations"
-        )
     if settings.terminated is not None or settings.inexact:
         raise UsageError("terminated and inexact belong to a simulator: learned dynamics take --continuation PART")
     check(name, "reward", plant.spec)

@@ -1,0 +1,314 @@
+"""Parts fitted to recorded data, saved, loaded and put together: on a linear system, of which all is known."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from foreplan.agents.bc import BC
+from foreplan.cli import main
+from foreplan.core.errors import UsageError
+from foreplan.core.fitting import Fitting
+from foreplan.core.model import Model, proposals, returns
+from foreplan.core.types import Spec
+from foreplan.data import npz
+from foreplan.data.dataset import About, Dataset, demonstration
+from foreplan.envs import names
+from foreplan.run.parts import Part, load, load_all, together
+from foreplan.run.pretrain import Pretraining, fit_parts, load_data, possible, spec_of
+from foreplan.worlds.composed import Parts, compose, compose_members
+from foreplan.worlds.ensemble import Network
+from foreplan.worlds.fitting import WorldFitting
+from foreplan.worlds.value import ValueFitting, ValueNetwork
+
+A = np.array([[0.8, 0.1], [-0.1, 0.7]])
+B = np.array([0.1, 0.2])
+C = np.array([1.0, -0.5])  # the reward is C x + 0.3 a
+DISCOUNT = 0.9
+QUICK = Fitting(lr=3e-3, batch_size=64, max_epochs=60, patience=10, hold_out=0.2)
+TINY = Pretraining(
+    data="",
+    network=Network(members=2, elites=1, probabilistic=False, layers=1, width=32, head_layers=1, head_width=32),
+    world=WorldFitting(QUICK, targets="next"),
+    value_network=ValueNetwork(heads=1, widths=(32,)),
+    value=ValueFitting(discount=DISCOUNT, fitting=QUICK),
+    policy=BC(widths=(16,), fitting=replace(QUICK, max_epochs=10)),
+)
+
+
+def linear(episodes: int = 60, env: str = "") -> Dataset:
+    """Episodes of 20 steps under actions of mean 0 that know nothing of the state; all end by truncation."""
+    random, rows = np.random.default_rng(0), []
+    for episode in range(episodes):
+        x = random.uniform(-1, 1, 2)
+        for t in range(20):
+            action = random.uniform(-1, 1)
+            after = A @ x + B * action
+            rows.append((x, [action], C @ x + 0.3 * action, False, t == 19, after, episode))
+            x = after
+    columns = ("obs", "action", "reward", "terminated", "truncated", "next_obs", "episode")
+    arrays = {name: np.array(column) for name, column in zip(columns, zip(*rows, strict=True), strict=True)}
+    for name in ("obs", "next_obs"):  # as they are stored, so that each is followed by the one it led to
+        arrays[name] = arrays[name].astype(np.float32)
+    return demonstration(About(env), **arrays)
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("parts")
+
+
+@pytest.fixture(scope="module")
+def fitted(out: Path) -> dict[str, Part]:
+    said: list[str] = []
+    npz.save(out / "linear.npz", linear())
+    made = fit_parts(replace(TINY, data=str(out / "linear.npz")), out, said.append)
+    assert [part.kind for part in made] == ["dynamics", "reward", "value", "policy"]
+    assert said[0].startswith("no continuation: ")
+    return {part.kind: part for part in made}
+
+
+def points(number: int = 100) -> np.ndarray:
+    return np.random.default_rng(1).uniform(-0.8, 0.8, (number, 2)).astype(np.float32)
+
+
+def true_value(x: np.ndarray) -> np.ndarray:
+    """C (1 - discount A)^-1 x: actions of mean 0 add nothing."""
+    return x @ np.linalg.inv(np.eye(2) - DISCOUNT * A).T @ C
+
+
+def test_dynamics_reward_and_value_are_those_of_the_system(fitted: dict[str, Part]) -> None:
+    x, a = points(), np.random.default_rng(2).uniform(-1, 1, (100, 1)).astype(np.float32)
+    law = (x @ A.T + B * a).astype(np.float32)
+    best = {
+        kind: jax.tree.map(lambda leaf: leaf[0], fitted[kind].module.members(fitted[kind].module.elites))
+        for kind in ("dynamics", "reward")
+    }
+    np.testing.assert_allclose(jax.vmap(best["dynamics"].predict)(x, a)[0], law, atol=0.03)
+    np.testing.assert_allclose(jax.vmap(best["reward"].reward)(x, a, law), x @ C + 0.3 * a[:, 0], atol=0.06)
+    error = np.asarray(jax.vmap(fitted["value"].module)(x)) - true_value(x)
+    assert np.sqrt(np.mean(error**2)) < 0.2 * np.std(true_value(x))
+    assert abs(np.mean(error)) < 0.1 * np.std(true_value(x))
+
+
+def test_hold_out_scores_and_curves_are_kept(fitted: dict[str, Part]) -> None:
+    for kind in ("dynamics", "reward", "value"):
+        curve, scores = fitted[kind].curve, fitted[kind].scores
+        assert curve[0] > 0.5
+        assert min(curve) < (0.3 if kind == "value" else 0.02)  # returns are noisy: nobody knows what will be done
+        assert min(v for name, v in scores.items() if "error" in name) < 0.3
+    assert fitted["dynamics"].data["held_out"] is True
+
+
+def test_a_saved_part_loads_to_the_same_numbers(fitted: dict[str, Part], out: Path) -> None:
+    for kind, part in fitted.items():
+        again = load(out / kind, kind)  # type: ignore[arg-type]
+        assert jax.tree.structure(again.module) == jax.tree.structure(part.module)
+        for one, other in zip(jax.tree.leaves(again.module), jax.tree.leaves(part.module), strict=True):
+            np.testing.assert_array_equal(one, other)
+        assert replace(again, module=None) == replace(part, module=None)
+    assert {path.name for path in (out / "value").iterdir()} == {"state.json", "weights.safetensors", "SHA256SUMS"}
+
+
+class Linear(Model):
+    """The true system. Its state counts decisions, too; its reward is wrong on purpose."""
+
+    def step(self, state: Any, action: Any, key: Any) -> Any:
+        after = jnp.float32(A) @ state["x"] + jnp.float32(B) * action[0]
+        return {"x": after, "t": state["t"] + 1}, jnp.float32(100.0), jnp.ones(())
+
+
+def expected(x: np.ndarray, actions: np.ndarray) -> float:
+    total = 0.0
+    for t, a in enumerate(actions[:, 0]):
+        total += DISCOUNT**t * (C @ x + 0.3 * a)
+        x = A @ x + B * a
+    return total + DISCOUNT ** len(actions) * float(true_value(x))
+
+
+@pytest.mark.parametrize("learned", ["all", "all but the dynamics"])
+def test_a_plan_returns_what_the_formula_says(fitted: dict[str, Part], learned: str) -> None:
+    """G = sum discount^t R + discount^H V, with a part of each kind; the value is known to a fifth only."""
+    parts, x = together(fitted), points(1)[0]  # type: ignore[arg-type]
+    actions = np.array([[1.0], [-0.5], [0.25], [1.0], [1.0], [1.0]], np.float32)
+    if learned == "all":
+        model, state = jax.tree.map(lambda leaf: leaf[0], compose_members(parts)), jnp.asarray(x)
+    else:
+        model = compose(Linear(), parts, lambda state: state["x"])
+        state = {"x": jnp.asarray(x), "t": jnp.zeros((), jnp.int32)}
+    found = returns(model, state, jnp.asarray(actions), jax.random.key(0))
+    assert float(found) == pytest.approx(expected(x, actions), abs=0.25)
+    offered = proposals(model, state, 7, 3, jax.random.key(0))
+    assert offered is not None
+    assert offered.shape == (3, 7, 1)
+    assert np.abs(offered).max() <= 1.0
+
+
+def test_without_parts_a_body_is_what_it_was() -> None:
+    model = compose(Linear(), Parts(), lambda state: state["x"])
+    state = {"x": jnp.zeros(2), "t": jnp.zeros((), jnp.int32)}
+    assert float(returns(model, state, jnp.zeros((3, 1)), jax.random.key(0))) == 300.0
+    assert proposals(model, state, 3, 2, jax.random.key(0)) is None
+
+
+def test_the_fingerprint_is_of_the_data_alone(tmp_path: Path) -> None:
+    data = linear(3)
+    again = npz.load(npz.save(tmp_path / "elsewhere.npz", data))
+    assert again.fingerprint == data.fingerprint
+    assert replace(data, reward=data.reward + 1e-3).fingerprint != data.fingerprint
+
+
+def test_parts_that_do_not_fit_are_refused_with_the_shapes_of_both(fitted: dict[str, Part]) -> None:
+    spec = fitted["dynamics"].spec
+    fitted["dynamics"].check("anything", spec)  # the environment of the data is not known
+    wrong = r"the dynamics has observations \[2\] and 1 continuous actions; dmc/x has observations \[3\] and 2 cont"
+    with pytest.raises(UsageError, match=wrong):
+        fitted["dynamics"].check("dmc/x", replace(spec, obs_shape=(3,), action_dim=2))
+    known = {kind: replace(part, env="a/walk", spec=replace(spec, action_repeat=2)) for kind, part in fitted.items()}
+    known["dynamics"].check("a/run", replace(spec, action_repeat=2))  # laws are the same for all tasks
+    with pytest.raises(UsageError, match="the reward was made for a/walk, not for a/run"):
+        known["reward"].check("a/run", replace(spec, action_repeat=2))
+    with pytest.raises(UsageError, match="action repeat 2, not 4"):
+        known["dynamics"].check("a/walk", replace(spec, action_repeat=4))
+
+
+def test_what_is_damaged_or_no_part_is_refused(fitted: dict[str, Part], out: Path, tmp_path: Path) -> None:
+    fitted["reward"].save(tmp_path)
+    weights = tmp_path / "reward" / "weights.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(UsageError, match=r"reward is damaged, or no part: weights.safetensors has changed"):
+        load(tmp_path, "reward")
+    with pytest.raises(UsageError, match="is a value; a reward is needed here"):
+        load(out / "value", "reward")
+    with pytest.raises(UsageError, match="holds no continuation: a folder that"):
+        load(out, "continuation")
+    with pytest.raises(UsageError, match="holds no parts"):
+        load_all(str(tmp_path / "nothing"), {})
+    assert load_all(str(out), {"value": str(out / "value")}).keys() == fitted.keys()
+
+
+def test_a_part_names_no_code(fitted: dict[str, Part], tmp_path: Path) -> None:
+    from foreplan.run import checkpoint
+
+    path = fitted["value"].save(tmp_path)
+    state = checkpoint.load(path)
+    state["part"]["form"]["class"] = "os:path"
+    checkpoint.write(path, state)
+    with pytest.raises(UsageError, match="which is no form of a part"):
+        load(path, "value")
+
+
+# ---------------------------------------------------------------------- from the command line
+PLAIN = ["--network.members", "1", "--network.elites", "1", "--network.no-probabilistic", "--world.targets", "delta"]
+
+
+def written(path: Path, drop: str = "", steps: int | None = None, **changes: Any) -> str:
+    arrays = {name: array[:steps] for name, array in linear(4).arrays.items()}
+    plain = {name: arrays[name] for name in (*npz.REQUIRED, "labelled") if name != drop} | changes
+    np.savez(path, **plain)
+    return str(path)
+
+
+def test_of_data_without_rewards_the_rest_is_fitted(tmp_path: Path) -> None:
+    said: list[str] = []
+    name = written(tmp_path / "d.npz", drop="reward")
+    data = load_data(name, said.append)
+    assert data.about.rewards is False
+    assert possible(replace(TINY, data=name), data, said.append) == ["dynamics", "policy"]
+    assert [line.split(":")[0] for line in said] == ["no reward", "no value", "no continuation"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "changes", "said"),
+    [
+        (["--parts", "reward"], {"drop": "reward"}, "holds no rewards, so that no reward can be fitted"),
+        (["--parts", "dynamics", "value"], {"drop": "reward"}, "holds no rewards, so that no value can be fitted"),
+        (["--parts", "continuation"], {}, "holds no termination: nothing says where episodes end"),
+        (["--parts", "policy"], {"labelled": np.zeros(80, np.bool_)}, "holds no labels"),
+        (["--parts", "critic"], {}, "critic"),
+        (["--value.target", "mc"], {}, "mc"),
+        (["--episodes", "0"], {}, "episodes is 0"),
+        ([], {"steps": 0}, "is empty"),
+        ([], {"drop": "next_obs"}, "has no 'next_obs'"),
+    ],
+)
+def test_data_that_teach_nothing_are_refused_in_one_line(
+    arguments: list[str], changes: dict[str, Any], said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    data = written(tmp_path / "d.npz", **changes)
+    assert main(["fit", data, *arguments, "--out", str(tmp_path / "out")]) == 2
+    complaint = capsys.readouterr().err
+    assert said in complaint
+    assert complaint.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--parts", "{out}"], "has observations [2] and 1 continuous actions; jax/pendulum has observations [3]"),
+        (["--dynamics", "{out}"], "learned dynamics do not say the reward"),
+        (["--value", "nowhere"], "nowhere holds no value"),
+        (["--parts", "nowhere"], "nowhere holds no parts"),
+        (["--dynamics", "{out}", "--reward", "cases:nothing"], "unknown function 'nothing'"),
+        (["--model", "runs/x", "--value", "{out}"], "runs/x"),
+    ],
+)
+def test_plans_with_parts_that_cannot_be_are_refused_in_one_line(
+    arguments: list[str],
+    said: str,
+    fitted: dict[str, Part],
+    out: Path,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    filled = [word.format(out=out) for word in arguments]
+    env = "toys:walk" if "cases:nothing" in arguments else "jax/pendulum"  # which has two observations, too
+    assert main(["plan", env, *filled, "--out", str(tmp_path)]) == 2
+    complaint = capsys.readouterr().err
+    assert said in complaint
+    assert complaint.count("\n") == 1
+
+
+def pendulum() -> Dataset:
+    """20 episodes of sticky random actions."""
+    random, env = np.random.default_rng(0), names.make("jax/pendulum", num_envs=20)
+    timestep, action, rows = env.reset(0), np.zeros((20, 1), np.float32), []
+    for _ in range(200):
+        action = np.where(random.random((20, 1)) < 0.2, random.uniform(-1, 1, (20, 1)), action).astype(np.float32)
+        env.send(action)
+        after = env.recv()
+        rows.append((timestep.obs, action, after.reward, after.terminated, after.truncated, after.obs, np.arange(20)))
+        timestep = after
+    stacked = [np.swapaxes(np.stack(column), 0, 1) for column in zip(*rows, strict=True)]
+    arrays = {name: x.reshape(-1, *x.shape[2:]) for name, x in zip(npz.REQUIRED, stacked, strict=True)}
+    return demonstration(About("jax/pendulum", action_repeat=1), **arrays)
+
+
+def test_a_planner_solves_a_task_with_parts_that_learned_from_chance(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Sticky random actions return -1200 on average, and the best of the episodes -700; a swing-up costs 100 to 400."""
+    data = pendulum()
+    assert data.returns.max() < -600
+    npz.save(tmp_path / "chance.npz", data)
+    parts, options = str(tmp_path / "parts"), ["--network.layers", "2", "--network.width", "32", *PLAIN]
+    options += ["--world.fitting.max-epochs", "40", "--world.fitting.batch-size", "64", "--world.fitting.lr", "3e-3"]
+    assert main(["fit", str(tmp_path / "chance.npz"), "--parts", "dynamics", "reward", "--out", parts, *options]) == 0
+    assert "data:image/png" in (tmp_path / "parts" / "report.html").read_text()
+    options = ["--planner", "icem", "--options.horizon", "20", "--options.iterations", "2", "--json"]
+    assert main(["plan", "jax/pendulum", "--parts", parts, "--out", str(tmp_path / "plan"), *options]) == 0
+    answer = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert answer["mean"] > -350
+    assert "Planned in learned dynamics, reward." in Path(answer["report"]).read_text()
+    assert json.loads((tmp_path / "plan" / "config.json").read_text())["parts"].keys() == {"dynamics", "reward"}
+
+
+def test_specs_of_data() -> None:
+    assert spec_of(linear(1)) == Spec(obs_shape=(2,), action_dim=1, action_repeat=0, terminates=False)
