@@ -11,11 +11,12 @@ import pytest
 
 from foreplan.agents.tdmpc import TDMPC2, Learner, Losses, Network
 from foreplan.core.maths import TwoHot
-from foreplan.core.model import returns
+from foreplan.core.model import proposals, returns
 from foreplan.core.replay import Window
 from foreplan.core.types import Spec
 from foreplan.nn.dists import SquashedGaussian
 from foreplan.nn.nets import MLP, Block, Ensemble
+from foreplan.planners.mppi import MPPI
 from foreplan.worlds.latent import Imagination, q_values
 
 SPEC = Spec(obs_shape=(5,), action_dim=2, episode_length=500, terminates=False)
@@ -129,6 +130,28 @@ def test_targets_and_values_of_plans_agree(golden: dict[str, np.ndarray]) -> Non
     candidates = jnp.asarray(golden["candidates"].swapaxes(0, 1))
     values = jax.vmap(lambda actions: returns(model, jnp.asarray(golden["z"][0]), actions, KEY))(candidates)
     np.testing.assert_allclose(values, golden["values"][:, 0], rtol=1e-5, atol=1e-5)
+
+
+def test_plans_of_the_same_noise_are_the_same(golden: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two decisions in a row, the second from the first one's warm start: the plan, and the action drawn from it."""
+    with np.load(Path(__file__).parent / "tdmpc2_plan.npz") as file:
+        given = dict(file)
+    it = learner(golden, "before")
+    model = Imagination(it.world, it.policy, it.world.critics.choose(2, KEY), it.discount)
+    planner = MPPI(3, num_samples=64, num_proposals=4, num_elites=8, iterations=4, temperature=2.0, scale="raw")
+    memory = planner.init(action_dim=2)
+    for decision in range(2):
+        z, memory = it.world.encode(jnp.asarray(given["obs"][decision])), planner.shift(memory)
+        offered = proposals(model, z, planner.horizon, planner.num_proposals, KEY)
+        for noise in given["noise"][decision].swapaxes(1, 2):  # of the first candidate 0: it is the plan's mean
+            with monkeypatch.context() as patch:
+                patch.setattr(jax.random, "normal", lambda *_, noise=noise: jnp.asarray(noise[1:]))
+                actions = planner.ask(memory, offered, KEY)
+            scores = jax.vmap(lambda plan, z=z: returns(model, z, plan, KEY))(actions)
+            memory = planner.tell(memory, actions, scores)
+        np.testing.assert_allclose(memory.mean, given["mean"][decision], atol=1e-5)
+        drawn = memory.elites[jnp.argmax(memory.log_weights + given["gumbel"][decision])]
+        np.testing.assert_allclose(drawn, given["action"][decision], atol=1e-5)
 
 
 def test_five_updates_agree(golden: dict[str, np.ndarray]) -> None:
