@@ -1,19 +1,27 @@
 """Where the return is lost: parts that are spoilt on purpose must be named, and parts that are right cost nothing."""
 
 import json
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import faulty
+import jax
 import numpy as np
 import pytest
+from cases import PLAIN_SAC, SMALL_PETS, TD_MPC2
 
+from foreplan.agents.exchanged import traits
+from foreplan.cli import main
 from foreplan.core.errors import UsageError
+from foreplan.envs import names
 from foreplan.insight import diagnosed
 from foreplan.insight.attribution import alarms, attribute, by_magnitude, calibration, judged, verdict
 from foreplan.planners.ilqr import ILQR
 from foreplan.planners.splines import Splined
-from foreplan.run.diagnose import Diagnosing, Episodes, Measured, diagnose, resized
+from foreplan.run.diagnose import Diagnosing, Episodes, Measured, diagnose, exchanged, resized
 from foreplan.run.foretold import to_go
+from foreplan.sims import truth
 
 BUDGET = Diagnosing(episodes=2, decisions=10, beyond=faulty.BEYOND, most=10**6)
 PARTS = ["dynamics", "reward", "value", "planner"]
@@ -48,10 +56,37 @@ def test_the_page_and_its_numbers(tmp_path: Path) -> None:
     assert html.count("data:image/png") == 3
 
 
+@pytest.mark.parametrize(
+    ("agent", "env", "notes", "stages"),
+    [
+        (TD_MPC2, "dmc/cartpole-swingup", ["what the policy earns in 2 decisions"], ["policy alone", "run", *PARTS]),
+        pytest.param(
+            SMALL_PETS,
+            "jax/pendulum",
+            ["no policy", "no value", "longer by 2"],
+            ["run", *PARTS],
+            marks=pytest.mark.slow,
+        ),
+        (PLAIN_SAC, "jax/pendulum", ["acts by its policy"], ["run", "policy"]),
+    ],
+    ids=["mujoco", "ensemble", "policy"],
+)
+def test_what_can_be_computed_is_computed(agent: Any, env: str, notes: list[str], stages: list[str]) -> None:
+    """Of agents that have learned nothing."""
+    settings = Diagnosing(episodes=1, decisions=2, beyond=2, whole=30)
+    with closing(names.make(env)) as plant:
+        learner = jax.jit(lambda key: agent.init(plant.spec, key))(jax.random.key(0))
+        found = diagnose(agent, learner, plant, settings)
+    for said in notes:
+        assert any(said in note for note in found.notes), found.notes
+    assert list(found.returns) == stages
+    assert np.isfinite([value for values in found.returns.values() for value in values]).all()
+
+
 def test_losses_sum_to_the_gap() -> None:
     random = np.random.default_rng(0)
-    names = ["policy alone", "run", *PARTS]
-    found = attribute({name: random.normal(size=7).tolist() for name in names})
+    stages = ["policy alone", "run", *PARTS]
+    found = attribute({name: random.normal(size=7).tolist() for name in stages})
     assert sum(loss.mean for loss in found.losses.values()) == pytest.approx(found.gap.mean, abs=1e-12)
     assert found.gap.mean == pytest.approx(found.stages["planner"].mean - found.stages["run"].mean, abs=1e-12)
     assert found.planning is not None
@@ -99,6 +134,43 @@ def test_returns_to_come_stop_at_ends_and_are_unknown_before_a_cut() -> None:
     np.testing.assert_array_equal(known[:, 0], [True, True, True, False, False, False])
     assert total[0, 1] == pytest.approx(2.0, abs=0.04)
     np.testing.assert_array_equal(known[:, 1], [True, True, True, False, False, False])  # 0.5 ** 4 < 0.1
+    total, known = to_go(episodes, 1.0, horizon=2)
+    np.testing.assert_allclose(total[:, 1], [2.0, 2.0, 2.0, 2.0, 2.0, 1.0])
+    np.testing.assert_array_equal(known.sum(axis=0), [3, 5])
+
+
+def test_without_a_simulator_the_rest_is_computed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refuse(*about: Any) -> None:
+        raise UsageError("it cannot be rolled back")
+
+    monkeypatch.setattr(truth, "make", refuse)
+    found = measured("reward")
+    assert list(found.returns) == ["policy alone", "run"]
+    assert found.notes == ["no oracle: it cannot be rolled back"]
+    document = diagnosed.report(tmp_path, "sledge", {}, found)
+    assert "the gap is not known" in document["verdict"]
+    assert {"prediction", "reward", "value", "plans"} <= document["foretold"].keys()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(["nowhere"], "nowhere is not a run directory"), (["nowhere", "--episodes", "0"], "episodes is 0")],
+)
+def test_bad_input_gets_one_line(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["diagnose", *arguments]) == 2
+    complaint = capsys.readouterr().err
+    assert said in complaint
+    assert complaint.count("\n") == 1
+
+
+def test_a_budget_too_large_is_cut_and_said() -> None:
+    agent, learner = faulty.Faulty.of("planner")
+    heard: list[str] = []
+    with closing(faulty.plant(1)) as plant:
+        has = traits(agent, learner, plant.reset(0).obs[0])
+        actors = exchanged(agent, has, truth.make(plant), Diagnosing(most=30), heard.append)
+    assert [actors[part].planner.num_samples for part in PARTS] == [8, 8, 8, 24]
+    assert "planner: 3 times the candidates, not 10: --most allows 30 a decision" in heard
 
 
 def test_planners_are_resized() -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -42,6 +43,7 @@ class Traits(NamedTuple):
     """What an agent's model has."""
 
     policy: bool  # that proposes actions
+    value: bool  # beyond the horizon
     discount: float  # of what goes on; 1 where there is none
 
 
@@ -179,12 +181,12 @@ def traits(agent: LooksAhead, learner: Learner, obs: Any) -> Traits:
         model, state = agent.look_ahead(learner, obs, key)
         return single(model).prior(state, key)
 
-    discount = jax.jit(lambda learner: jnp.asarray(getattr(_model(agent, learner, obs), "discount", 1.0)))(learner)
-    return Traits(jax.eval_shape(offered, learner) is not None, float(discount))
-
-
-def _model(agent: LooksAhead, learner: Learner, obs: Array) -> Model:
-    return single(agent.look_ahead(learner, obs, jax.random.key(0))[0])
+    model = single(eqx.filter_jit(lambda learner: agent.look_ahead(learner, obs, key)[0])(learner))
+    return Traits(
+        policy=jax.eval_shape(offered, learner) is not None,
+        value=type(model).value is not Model.value,
+        discount=float(getattr(model, "discount", 1.0)),
+    )
 
 
 @partial(jax.jit, static_argnums=0)

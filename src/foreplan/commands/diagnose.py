@@ -21,6 +21,7 @@ class Diagnose:
     dir: Directory
     episodes: int = 2  # one on each seed
     decisions: int = 25  # of each episode that count
+    whole: int = 1000  # of an episode, at most, in which what the model foretells is compared with what comes
     beyond: int = 10  # decisions beyond the horizon, where the value is true
     times: int = 10  # how many times larger the oracle's planning budget is
     most: int = 2000  # candidates a decision, which the oracle has at most

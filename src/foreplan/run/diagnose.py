@@ -16,6 +16,7 @@ What the model foretold of the same episodes is compared with what came in `run.
 import dataclasses
 import itertools
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -36,8 +37,6 @@ from foreplan.run.saved import Saved
 from foreplan.run.settings import at_least
 from foreplan.sims import truth as sims
 
-WHOLE = 1000  # decisions of an episode, at most, in which the run acts as it is
-
 
 @dataclass(frozen=True)
 class Diagnosing:
@@ -45,6 +44,7 @@ class Diagnosing:
 
     episodes: int = 2  # one on each seed
     decisions: int = 25  # of each episode that count
+    whole: int = 1000  # of an episode, at most, in which what the model foretells is compared with what comes
     beyond: int = 10  # decisions beyond the horizon, where the value is true
     times: int = 10  # how many times larger the oracle's planning budget is
     most: int = 2000  # candidates a decision, which the oracle has at most
@@ -52,7 +52,7 @@ class Diagnosing:
     inexact: bool = False  # also where the environment cannot be restored exactly
 
     def __post_init__(self) -> None:
-        for name in ("episodes", "decisions", "beyond", "times", "most"):
+        for name in ("episodes", "decisions", "whole", "beyond", "times", "most"):
             at_least(name, getattr(self, name), 1)
         at_least("seed", self.seed, 0)
 
@@ -101,7 +101,7 @@ def diagnose(
     """One episode in each of the environments of `plant`, in every stage that the agent and the environment allow."""
     measured = Measured()
 
-    def stage(name: str, actor: Any, decisions: int) -> Episodes:
+    def stage(name: str, actor: Any, decisions: int, learner: Learner = learner) -> Episodes:
         began = time.perf_counter()
         episodes = record(actor, learner, plant, settings.seed, decisions)
         measured.returns[name] = episodes.returns(settings.decisions)
@@ -113,25 +113,31 @@ def diagnose(
         measured.notes.append(line)
         say(line)
 
-    looks, acted = isinstance(agent, LooksAhead), {}
+    looks, acted, whole = isinstance(agent, LooksAhead), {}, max(settings.whole, settings.decisions)
     has = traits(agent, learner, plant.reset(settings.seed).obs[0]) if looks else None
     if has is not None and has.policy:
-        acted["policy"] = stage("policy alone", PolicyAlone(agent), WHOLE)
+        acted["policy"] = stage("policy alone", PolicyAlone(agent), whole)
     elif looks:
         note("policy alone: the run has no policy")
-    acted["run"] = stage("run", MPC(agent.planner, InAgent(agent)) if looks else agent, WHOLE)
+    acted["run"] = stage(
+        "run", MPC(agent.planner, InAgent(agent)) if looks else agent, max(settings.whole, settings.decisions)
+    )
     if has is not None:
         measured.foretold = foretold(agent, learner, acted, has, settings.seed)
     try:
-        truth = sims.make(plant, settings.inexact)
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always", UserWarning)
+            truth = sims.make(plant, settings.inexact)
     except UsageError as error:
         note(f"no oracle: {error}")
         return measured
+    for warning in warned:
+        note(str(warning.message))
     with closing(truth):
         actors = exchanged(agent, has, truth, settings, note) if has is not None else oracle(plant, settings, note)
         for name, actor in actors.items():
             try:
-                stage(name, actor, settings.decisions)
+                stage(name, actor, settings.decisions, learner if looks else ())
             except UsageError as error:
                 note(f"{name} and what follows: {error}")
                 break
@@ -145,7 +151,8 @@ def exchanged(agent: Any, has: Any, truth: Any, settings: Diagnosing, note: Call
         note(f"value: the truth is what the policy earns in {settings.beyond} decisions beyond the horizon")
     else:
         longer = resized(planner, horizon=planner.horizon + settings.beyond)
-        note(f"value: the run has no policy to follow; the truth is a horizon longer by {settings.beyond} decisions")
+        own = "policy to follow" if has.value else "value"
+        note(f"value: the run has no {own}; the truth is a horizon longer by {settings.beyond} decisions")
     given = sum(planner.populations) if hasattr(planner, "populations") else settings.most
     times = max(1, min(settings.times, settings.most // given))
     if times < settings.times:

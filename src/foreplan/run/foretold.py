@@ -18,7 +18,6 @@ from foreplan.planners.sampling import plan
 AHEAD = 25  # decisions, without looking up
 PLANS = 32  # states in which a plan is made anew, to be judged
 TAIL = 0.1  # a return to come that a time limit cuts counts only where less than this share of it may be missing
-POINTS = 400  # states that are kept to be drawn
 
 
 def foretold(
@@ -29,7 +28,8 @@ def foretold(
     prediction: error, still [ahead], in standard deviations; reward, foretold [start, ahead]
     reward:     true, foretold [n]
     value:      true, foretold [n], for each of `acted`: "true_run", "foretold_run", ...
-    plans:      imagined, policy, true [n]: what the model promises of its plan and of its policy, and what came
+    plans:      imagined, policy, true [n]: what the model promises of its plan and of its policy, and what came; for a
+                model without a value, within the horizon
     """
     key, run, found = jax.random.key(seed), acted["run"], {}
     found["prediction"] = prediction(agent, learner, run, key)
@@ -37,33 +37,31 @@ def foretold(
     obs = np.stack([run.obs[real], run.after[real]], axis=1)  # [n, 2, obs]
     believed = np.mean(rewards(agent, learner, obs, run.action[real][:, None], key), axis=0)[:, 0]
     found["reward"] = {"true": run.reward[real], "foretold": believed}
-    found["value"], known = {}, {}
-    for name, episodes in acted.items():
-        to_come, known[name] = to_go(episodes, has.discount)
-        where = known[name]
-        if not where.any():
-            continue
-        seen = episodes.obs[where]
-        found["value"] |= {f"true_{name}": to_come[where]}
-        found["value"] |= {f"foretold_{name}": np.mean(values(agent, learner, seen, key), axis=0)}
-    if known["run"].any():
-        chosen = spread(np.flatnonzero(known["run"]), PLANS)
+    found["value"] = {}
+    for name, episodes in acted.items() if has.value else ():
+        to_come, known = to_go(episodes, has.discount)
+        if known.any():
+            believed = np.mean(values(agent, learner, episodes.obs[known], key), axis=0)
+            found["value"] |= {f"true_{name}": to_come[known], f"foretold_{name}": believed}
+    to_come, known = to_go(run, has.discount, None if has.value else agent.planner.horizon)
+    if known.any():
+        chosen = spread(np.flatnonzero(known), PLANS)
         imagined, by_policy = promises(agent, run.action.shape[-1], learner, flat(run.obs)[chosen], key)
-        to_come, _ = to_go(run, has.discount)
         found["plans"] = {"imagined": imagined, "policy": by_policy, "true": to_come.ravel()[chosen]}
     return {subject: {name: np.asarray(array) for name, array in arrays.items()} for subject, arrays in found.items()}
 
 
-def to_go(episodes: Any, discount: float) -> tuple[np.ndarray, np.ndarray]:
-    """(discounted return to come, whether nearly all of it is known), [time, env]."""
-    total, known = np.zeros_like(episodes.reward, np.float64), np.zeros_like(episodes.running)
-    ahead, missing = np.zeros(episodes.reward.shape[1]), np.ones(episodes.reward.shape[1])
-    for t in reversed(range(len(total))):
-        missing = np.where(episodes.terminated[t], 0.0, discount * missing)
-        ahead = episodes.reward[t] + discount * ahead * ~episodes.terminated[t]
-        ahead, missing = np.where(episodes.running[t], (ahead, missing), ((0.0,), (1.0,)))
-        total[t], known[t] = ahead, episodes.running[t] & (missing <= TAIL)
-    return total, known
+def to_go(episodes: Any, discount: float, horizon: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """(discounted return to come, whether nearly all of it is known), [time, env]; of `horizon` decisions only, where
+    that is given. Nothing is to come after a termination; what comes after a cut is not known."""
+    reward = np.where(episodes.running, episodes.reward, 0.0).astype(np.float64)
+    ends = (episodes.terminated & episodes.running).any(axis=0)
+    left = np.cumsum(episodes.running[::-1], axis=0)[::-1]  # decisions until the end, this one included
+    total = np.zeros_like(reward)
+    for ahead in range(min(len(reward), horizon or len(reward))):
+        total[: len(reward) - ahead] += discount**ahead * reward[ahead:]
+    enough = left >= horizon if horizon is not None else discount**left <= TAIL
+    return total, episodes.running & (ends[None] | enough)
 
 
 def flat(array: np.ndarray) -> np.ndarray:
