@@ -14,6 +14,7 @@ from foreplan.insight.plots import COLOURS, canvas
 
 POINTS = 400  # states that are drawn
 UNIT = "return of the decisions that count"
+GREY, RED, GREEN = "#b5b5b5", COLOURS[1], COLOURS[2]
 
 
 def report(out: Path, title: str, settings: Mapping[str, Any], measured: Any) -> dict[str, Any]:
@@ -91,38 +92,40 @@ def sections(plots: Path, foretold: Mapping[str, Mapping[str, np.ndarray]], numb
 # ---------------------------------------------------------------------- pictures
 def waterfall(path: Path, found: Attribution) -> None:
     """From the policy alone to the run, and from there, part by part, to the oracle."""
-    bars: list[tuple[str, float, float, str]] = []  # name, from, to, colour
-    run = found.stages[RUN].mean
+    whole: dict[str, tuple[float, str]] = {}  # name: level, colour
+    steps: dict[str, tuple[float, float, str]] = {}  # name: from, to, colour
+    level = found.stages[RUN].mean
     if found.planning is not None:
         alone = found.stages[ALONE].mean
-        bars += [("policy\nalone", 0.0, alone, "#b5b5b5"), ("planning\nadds", alone, run, _colour(found.planning.mean))]
-    bars.append(("run", 0.0, run, COLOURS[0]))
-    level = run
+        whole["policy\nalone"] = alone, GREY
+        steps["planning\nadds"] = alone, level, GREEN if level > alone else RED
+    whole["run"] = level, COLOURS[0]
     for part, loss in found.losses.items():
-        bars.append((f"lost to\n{part}", level, level + loss.mean, _colour(loss.mean)))
+        steps[f"lost to\n{part}"] = level, level + loss.mean, RED if loss.mean > 0.0 else GREY
         level += loss.mean
     if found.losses:
-        bars.append(("oracle", 0.0, level, COLOURS[2]))
+        whole["oracle"] = level, GREEN
+    order: list[str] = [name for name in ("policy\nalone", "planning\nadds", "run") if name in whole | steps]
+    order += [name for name in (*steps, *whole) if name not in order]
+    levels = [at for at, _ in whole.values()] + [at for step in steps.values() for at in step[:2]]
+    low, high = min(levels), max(levels)
+    floor = low - (high - low) if 0.0 < high - low < 0.4 * low else 0.0  # else small losses would not be seen
     with canvas(path, 9.0, 3.8) as figure:
         axes = figure.subplots()
-        for x, (_, low, high, colour) in enumerate(bars):
-            axes.bar(x, high - low, bottom=low, color=colour, width=0.6)
-            whole = low == 0.0 and not bars[x][0].startswith(("lost", "planning"))
-            said = f"{high:.4g}" if whole else f"{high - low:+.4g}"
-            above = max(low, high) if max(low, high) > 0.0 else min(low, high)
-            place = "bottom" if max(low, high) > 0.0 else "top"
-            axes.text(x, above, said, ha="center", va=place, fontsize=9)
-            if x + 1 < len(bars):
-                axes.plot([x + 0.3, x + 0.7], [high, high], color="#888888", lw=0.8)
-        axes.set_xticks(range(len(bars)), [name for name, *_ in bars])
-        axes.set_ylabel(UNIT)
-        axes.axhline(0.0, color="#333333", lw=0.8)
+        for x, name in enumerate(order):
+            begin, end, colour = steps[name] if name in steps else (floor, *whole[name])
+            said = f"{end - begin:+.3g}" if name in steps else f"{end:.4g}"
+            axes.bar(x, end - begin, bottom=begin, color=colour, width=0.6)
+            axes.annotate(said, (x, max(begin, end)), (0, 3), textcoords="offset points", ha="center", fontsize=9)
+            if x + 1 < len(order):
+                axes.plot([x + 0.3, x + 0.7], [end, end], color="#888888", lw=0.8)
+        axes.set_xticks(range(len(order)), order)
+        axes.set_ylabel(UNIT + ("" if floor == 0.0 else "\n(the axis does not begin at 0)"))
+        axes.axhline(floor, color="#333333", lw=0.8)
         axes.grid(axis="x", visible=False)
-        axes.margins(y=0.12)
-
-
-def _colour(change: float) -> str:
-    return COLOURS[1] if change > 0.0 else COLOURS[4]
+        axes.margins(y=0.15)
+        if floor:
+            axes.set_ylim(bottom=floor)
 
 
 def prediction(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
