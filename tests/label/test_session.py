@@ -12,10 +12,12 @@ from PIL import Image
 from foreplan import presets
 from foreplan.core.errors import UsageError
 from foreplan.envs.vector import first_step
+from foreplan.label.adviser import Adviser
+from foreplan.label.asking import choose
 from foreplan.label.desk import Refused
 from foreplan.label.retraining import better
 from foreplan.label.session import Session
-from foreplan.label.visits import Visit, choose, collect
+from foreplan.label.visits import Policy, Visit, collect
 from foreplan.planners.random_shooting import RandomShooting
 
 
@@ -81,9 +83,41 @@ def test_strategies_choose_what_they_say() -> None:
     assert choose(visits, "all", 2) == visits[:2]
     assert choose(visits, "wavering", 2) == [visits[4], visits[2]]
     assert sorted(v.time for v in choose(visits, "random", 9)) == [0, 1, 2, 3, 4]
-    assert [v.time for v in choose(visits, "random", 5, 1)] != [v.time for v in choose(visits, "random", 5, 2)]
+    assert [v.time for v in choose(visits, "random", 5, seed=1)] != [
+        v.time for v in choose(visits, "random", 5, seed=2)
+    ]
     with pytest.raises(UsageError, match="'random'"):
         choose(visits, "randm", 2)
+
+
+class Judge(Chooser):
+    def doubt(self, learner, obs):
+        return abs(obs[:, 0])
+
+    def value(self, learner, obs):
+        return obs[:, 0]
+
+
+class Follower(Adviser):
+    def propose(self, visit):
+        return [visit.obs[0]]
+
+
+def test_strategies_that_judge_ask_where_the_judge_is_in_doubt() -> None:
+    """An ensemble of two laws that differ by the first observation, values equal to it, a planner that does it."""
+    at = (0.1, 0.9, -0.5, 0.3, 0.2)
+    visits = [
+        Visit(str(t), 0, t % 3, first_step(np.array([[x, 0.0]], np.float32)), {}, (), np.zeros(1), ())
+        for t, x in enumerate(at)
+    ]
+    policy, planner = Policy(0, Judge(), ()), object.__new__(Follower)
+    assert [v.id for v in choose(visits, "disagreement", 2, policy)] == ["1", "2"]
+    assert [v.id for v in choose(visits, "value-drop", 2, policy)] == ["2", "4"]  # of 3 a new episode begins
+    assert [v.id for v in choose(visits, "planner", 2, policy, planner)] == ["1", "2"]
+    nobody = Policy(0, Chooser(), ())
+    for strategy, complaint in [("disagreement", "no ensemble"), ("value-drop", "no value"), ("planner", "--planner")]:
+        with pytest.raises(UsageError, match=complaint):
+            choose(visits, strategy, 2, nobody)
 
 
 def test_the_picture_is_of_the_state_and_the_clip_ends_with_it(pendulum) -> None:

@@ -132,6 +132,10 @@ class BC:
         actions = jax.vmap(lambda o, k: learner.policy.act(o, k, explore))(obs, jax.random.split(key, obs.shape[0]))
         return actions, memory, {"label": jnp.zeros_like(actions), "labelled": jnp.zeros(obs.shape[0], jnp.bool_)}
 
+    def doubt(self, learner: Learner, obs: Float32[Array, "n obs"]) -> Float32[Array, "n"] | None:
+        """How much the members disagree; None where there is one alone."""
+        return jax.vmap(learner.policy.disagreement)(obs) if self.members > 1 else None
+
     # ------------------------------------------------------------------ 1. to 4. learn
     def refit_every(self, spec: Spec) -> int:
         return 2**30  # once

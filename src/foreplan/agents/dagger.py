@@ -143,6 +143,9 @@ class DAgger:
         actions, memory, notes = self._settle(learner, memory, turn, *jax.device_put((labels, known)))
         return actions, replace(memory, expert=expert_memory), notes
 
+    def doubt(self, learner: Learner, obs: Float32[Array, "n obs"]) -> Float32[Array, "n"] | None:
+        return self.policy.doubt(learner.policy, obs)
+
     @partial(jax.jit, static_argnames="self")
     def _ask(self, learner: Learner, timestep: TimeStep, memory: Memory, key: PRNGKeyArray) -> Turn:
         """What is settled before the expert answers."""

@@ -201,6 +201,9 @@ class MBPO:
         )
         return replace(learner, sac=policy), metrics
 
+    def value(self, learner: Learner, obs: Float32[Array, "n obs"]) -> Float32[Array, "n"]:
+        return self.sac.value(learner.sac, obs)
+
     def hold_out_losses(self, learner: Learner, replay: Replay, key: PRNGKeyArray) -> tuple[Array, Array]:
         return self.sac.hold_out_losses(learner.sac, replay, key)
 

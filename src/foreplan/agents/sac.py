@@ -24,23 +24,13 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float32, Int32, PRNGKeyArray
 
-from foreplan.agents.sac_parts import Critic, Data, Entropy, Optimiser
+from foreplan.agents.sac_parts import Batch, Critic, Data, Entropy, Optimiser
 from foreplan.core.learning import descend, hold_out_losses, moving_average, repeat_updates
 from foreplan.core.replay import Replay, Window, fold, n_step
 from foreplan.core.types import Metrics, Spec, Step, TimeStep
 from foreplan.nn.dists import SquashedGaussian
 from foreplan.nn.network import Architecture, Heads, Network
 from foreplan.nn.stats import Moments, ReturnScale
-
-
-class Batch(eqx.Module):
-    """What an update needs of n steps: return + discount * V(next_obs) is the target at (obs, action)."""
-
-    obs: Float32[Array, "batch obs"]
-    action: Float32[Array, "batch action"]
-    returns: Float32[Array, "batch"]
-    discount: Float32[Array, "batch"]
-    next_obs: Float32[Array, "batch obs"]
 
 
 class Learner(eqx.Module):
@@ -257,6 +247,13 @@ class SAC:
             return self.critic_loss(learner.critics, learner, batch, *compared, loss_key)[0]
 
         return hold_out_losses(loss, replay, self.data.n_step, key)
+
+    def value(self, learner: Learner, obs: Float32[Array, "n obs"]) -> Float32[Array, "n"]:
+        """Of the policy's mode, in the units of scaled returns where they are scaled."""
+        seen = self.seen_as(learner, obs)
+        modes = jax.vmap(lambda x: SquashedGaussian.of(x, *self.log_std).mode())(jax.vmap(learner.policy)(seen))
+        values = self.values(learner.critics.evaluate(jnp.concatenate([seen, modes], axis=1)))
+        return self.lowest(values, learner.terminates)
 
     def values(self, outputs: Float32[Array, "heads batch out"]) -> Float32[Array, "heads batch"]:
         decode = self.critic.two_hot.decode if self.critic.two_hot else lambda x: x[0]

@@ -3,6 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+import equinox as eqx
+from jaxtyping import Array, Float32
+
 from foreplan.core.maths import TwoHot
 from foreplan.nn.network import Architecture
 
@@ -41,3 +44,13 @@ class Data:
     fade: float = 0.0  # of replay, see `core.replay.sample`
     normalise_obs: bool = False  # by running statistics
     scale_returns: float | None = None  # divide rewards so that returns stay within this; None: as they are
+
+
+class Batch(eqx.Module):
+    """What an update needs of n steps: return + discount * V(next_obs) is the target at (obs, action)."""
+
+    obs: Float32[Array, "batch obs"]
+    action: Float32[Array, "batch action"]
+    returns: Float32[Array, "batch"]
+    discount: Float32[Array, "batch"]
+    next_obs: Float32[Array, "batch obs"]

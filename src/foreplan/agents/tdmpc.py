@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float32, PRNGKeyArray
 
+from foreplan.agents.tdmpc_parts import Losses, Optimiser
 from foreplan.core.learning import descend, hold_out_losses, moving_average, over_batch, repeat_updates, where_first
 from foreplan.core.maths import TwoHot, softplus
 from foreplan.core.replay import Replay, Window, n_step
@@ -34,25 +35,6 @@ from foreplan.nn.stats import RunningScale
 from foreplan.planners.mppi import MPPI, MPPIMemory
 from foreplan.planners.sampling import plan
 from foreplan.worlds.latent import Imagination, LatentWorld, Network, q_values
-
-
-@dataclass(frozen=True)
-class Losses:
-    """The weights of the joint loss (TD-MPC2, equation 3) and of the policy's entropy."""
-
-    consistency: float = 20.0
-    reward: float = 0.1
-    value: float = 0.1
-    continuation: float = 1.0
-    rho: float = 0.5  # weight of each further step of the rollout
-    entropy: float = 1e-4
-
-
-@dataclass(frozen=True)
-class Optimiser:
-    lr: float = 3e-4
-    encoder_lr_scale: float = 0.3
-    clip: float = 20.0  # of the gradient's global norm
 
 
 class Learner(eqx.Module):

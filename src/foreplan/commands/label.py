@@ -14,7 +14,7 @@ class Label:
     """Serve a page on which people label the states that a run's policy visits."""
 
     dir: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR")]
-    strategy: str = "random"  # which states to ask about first: random, all, wavering
+    strategy: str = "random"  # of asking first: random, all, wavering, disagreement, value-drop, planner
     states: int = 200  # asked about for each policy
     episodes: int = 5  # played to find them; a retrained policy is evaluated on as many
     planner: str | None = None  # proposes an action in every state, looking ahead in the true environment

@@ -14,10 +14,11 @@ from foreplan.core.types import VectorEnv
 from foreplan.data.journal import Journal
 from foreplan.label import policies, retraining
 from foreplan.label.adviser import Adviser
+from foreplan.label.asking import STRATEGIES, choose
 from foreplan.label.desk import Desk, Refused
 from foreplan.label.space import action_space, observations
 from foreplan.label.studio import Outlook, Strip, Studio
-from foreplan.label.visits import STRATEGIES, Policy, Visit, choose, collect
+from foreplan.label.visits import Policy, Visit, collect
 from foreplan.run.evaluate import evaluate
 from foreplan.run.saved import Saved
 from foreplan.run.settings import at_least
@@ -42,6 +43,8 @@ class Options:
     def __post_init__(self) -> None:
         if self.strategy not in STRATEGIES:
             raise unknown("strategy", self.strategy, STRATEGIES)
+        if self.strategy == "planner" and self.planner is None:
+            raise UsageError("strategy is planner, but there is none: name one with --planner")
         if self.planner is not None:
             presets.planner(self.planner)
         at_least("states", self.states, 1)
@@ -91,13 +94,24 @@ class Session:
         """Play `policy`, and ask about the states that it visits."""
         self._say(f"playing {self.options.episodes} episodes of {policy.version} ...")
         visits, returns = collect(policy, self._env, self.options.episodes, say=self._say)
-        chosen = choose(visits, self.options.strategy, self.options.states)
+        chosen = self._choose(policy, visits)
         self.policy, self.returns = policy, returns
         self._starts = [visit for visit in visits if visit.time == 0]
         self._pictures, self._advice = {}, {}
         self.desk.ask(policy, chosen)
         self._preparing = threading.Thread(target=self._prepare, args=(policy, chosen), daemon=True)
         self._preparing.start()
+
+    def _choose(self, policy: Policy, visits: list[Visit]) -> list[Visit]:
+        """What to ask about. Raises UsageError where the run's own policy does not allow the strategy."""
+        number, strategy = self.options.states, self.options.strategy
+        try:
+            return choose(visits, strategy, number, policy, self._adviser)
+        except UsageError as error:
+            if policy.number == 0:
+                raise
+            self._say(f"{policy.version}: {error}; asking at random")
+            return choose(visits, "random", number)
 
     def _prepare(self, policy: Policy, visits: list[Visit]) -> None:
         """Make the pictures of all states, in the order in which they are asked about."""

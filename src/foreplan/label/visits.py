@@ -1,14 +1,13 @@
-"""The states that a policy visits, each with all that it takes to go back to it, and which of them to ask about."""
+"""The states that a policy visits, each with all that it takes to go back to it."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import numpy as np
 
-from foreplan.core.errors import unknown
 from foreplan.core.types import Agent, Learner, Memory, Snapshot, TimeStep, VectorEnv
 from foreplan.envs import names
 from foreplan.run.evaluate import MAX_DECISIONS
@@ -107,36 +106,3 @@ def seconds_per_decision(env: VectorEnv) -> float:
         known = [getattr(value, "time_step", value) for value in known]
         step = next((float(value) for value in known if isinstance(value, float | int)), None)
     return step * env.spec.action_repeat if step else 0.05
-
-
-# ---------------------------------------------------------------------- which states to ask about
-def in_order(visits: Sequence[Visit], rng: np.random.Generator) -> np.ndarray:
-    """From the first to the last."""
-    return -np.arange(len(visits), dtype=np.float64)
-
-
-def at_random(visits: Sequence[Visit], rng: np.random.Generator) -> np.ndarray:
-    """Each as likely as any other."""
-    return rng.random(len(visits))
-
-
-def where_it_wavers(visits: Sequence[Visit], rng: np.random.Generator) -> np.ndarray:
-    """Where the policy's action differs most from the one before."""
-    actions = np.stack([visit.action for visit in visits])
-    change = np.abs(np.diff(actions, axis=0, prepend=actions[:1])).max(axis=1)
-    return np.where([visit.time == 0 for visit in visits], 0.0, change)
-
-
-STRATEGIES: dict[str, Callable[[Sequence[Visit], np.random.Generator], np.ndarray]] = {
-    "random": at_random,
-    "all": in_order,
-    "wavering": where_it_wavers,
-}
-
-
-def choose(visits: Sequence[Visit], strategy: str, number: int, seed: int = 0) -> list[Visit]:
-    """The `number` visits that the strategy would rather have labelled, the best first. Raises UsageError."""
-    if strategy not in STRATEGIES:
-        raise unknown("strategy", strategy, STRATEGIES)
-    scores = STRATEGIES[strategy](visits, np.random.default_rng(seed))
-    return [visits[i] for i in np.argsort(-scores, kind="stable")[:number]]

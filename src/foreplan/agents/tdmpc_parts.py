@@ -1,0 +1,22 @@
+"""The parts of TD-MPC2's configuration; what they do stands in `agents/tdmpc.py`."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The weights of the joint loss (TD-MPC2, equation 3) and of the policy's entropy."""
+
+    consistency: float = 20.0
+    reward: float = 0.1
+    value: float = 0.1
+    continuation: float = 1.0
+    rho: float = 0.5  # weight of each further step of the rollout
+    entropy: float = 1e-4
+
+
+@dataclass(frozen=True)
+class Optimiser:
+    lr: float = 3e-4
+    encoder_lr_scale: float = 0.3
+    clip: float = 20.0  # of the gradient's global norm
