@@ -1,6 +1,7 @@
 """Parts fitted to recorded data, saved, loaded and put together: on a linear system, of which all is known."""
 
 import json
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from foreplan import presets
 from foreplan.agents.bc import BC
+from foreplan.agents.mbmpc import MBMPC
 from foreplan.cli import main
 from foreplan.core.errors import UsageError
 from foreplan.core.fitting import Fitting
@@ -19,8 +22,12 @@ from foreplan.core.types import Spec
 from foreplan.data import npz
 from foreplan.data.dataset import About, Dataset, demonstration
 from foreplan.envs import names
+from foreplan.planners.random_shooting import RandomShooting
+from foreplan.run.loop import train
 from foreplan.run.parts import Part, load, load_all, together
 from foreplan.run.pretrain import Pretraining, fit_parts, load_data, possible, spec_of
+from foreplan.run.saved import Saved
+from foreplan.run.settings import Settings, Warm
 from foreplan.worlds.composed import Parts, compose, compose_members
 from foreplan.worlds.ensemble import Network
 from foreplan.worlds.fitting import WorldFitting
@@ -202,6 +209,57 @@ def test_a_part_names_no_code(fitted: dict[str, Part], tmp_path: Path) -> None:
     checkpoint.write(path, state)
     with pytest.raises(UsageError, match="which is no form of a part"):
         load(path, "value")
+
+
+# ---------------------------------------------------------------------- to begin a run with
+def learned(dynamics: Any) -> jax.Array:
+    member = jax.tree.map(lambda leaf: leaf[0], dynamics.members(dynamics.elites))
+    x, a = points(), jnp.linspace(-1.0, 1.0, 100)[:, None]
+    return jax.vmap(member.predict)(x, a)[0]
+
+
+def test_a_run_begins_with_parts_and_leaves_them_alone_if_frozen(
+    fitted: dict[str, Part], out: Path, tmp_path: Path
+) -> None:
+    """Through two fits of what is still to be learned, in the units of other data."""
+    agent = MBMPC(
+        RandomShooting(horizon=2, num_samples=8), fitting=WorldFitting(replace(QUICK, max_epochs=1)), every=40
+    )
+    warm = Warm(parts=str(out), freeze=True)
+    settings = Settings("toys:walk", steps=160, eval_every=160, eval_episodes=1, log_every=160, warm=warm)
+    saved = Saved.open(train(agent, settings, tmp_path / "run"))
+    assert saved.agent.network == TINY.network  # type: ignore[attr-defined]
+    assert saved.agent.fitting.frozen == ("dynamics", "reward")  # type: ignore[attr-defined]
+    with closing(names.make("toys:walk")) as env:
+        world = saved.learner(env)
+    assert int(world.fits) > int(fitted["dynamics"].module.fits)
+    assert not np.allclose(world.scaling.input_std, fitted["dynamics"].module.scaling.input_std, rtol=0.05)
+    np.testing.assert_allclose(learned(world), learned(fitted["dynamics"].module), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("agent", "warm", "said"),
+    [
+        ("sac", {}, "SAC has no parts to begin with; mbmpc, pets and mbpo have"),
+        ("mbmpc", {"env": "jax/pendulum"}, r"observations \[2\] and 1 continuous actions; jax/pendulum has"),
+        ("known", {}, "the reward is cases:shapes and not learned"),
+        ("mbmpc", {"parts": "nowhere"}, "nowhere holds no parts"),
+    ],
+)
+def test_a_run_that_cannot_begin_with_parts_is_refused(
+    agent: str, warm: dict[str, str], said: str, fitted: dict[str, Part], out: Path, tmp_path: Path
+) -> None:
+    warm = dict(warm)
+    env = warm.pop("env", "toys:walk")
+    known = replace(presets.preset("mbmpc"), reward="cases:shapes")
+    settings = Settings(env, steps=10, warm=Warm(**{"parts": str(out)} | warm))
+    with pytest.raises(UsageError, match=said):
+        train(known if agent == "known" else presets.preset(agent), settings, tmp_path / "run")
+
+
+def test_freezing_needs_parts() -> None:
+    with pytest.raises(UsageError, match="freeze is given without parts"):
+        Warm(freeze=True)
 
 
 # ---------------------------------------------------------------------- from the command line

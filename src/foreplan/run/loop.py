@@ -29,6 +29,7 @@ from foreplan.run.settings import Settings, check_actions, check_agent, check_da
 from foreplan.run.state import begin, unpack
 from foreplan.run.turn import MakeEnv, Run, pretrain, turn
 from foreplan.run.upkeep import save, upkeep
+from foreplan.run.warm import prepared
 
 
 def train(
@@ -48,6 +49,7 @@ def train(
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(not path.name.startswith(".") for path in out.iterdir())):
         raise UsageError(f"{out} exists; continue it with `foreplan resume {out}`, or choose another with --out")
+    agent = prepared(agent, settings.warm)
     check_agent(agent, settings)
     if settings.tensorboard:
         summary_writer()  # which raises, where it is not installed, before anything is written

@@ -47,7 +47,7 @@ class Pretraining:
     parts: tuple[Kind, ...] = ()  # which; none: all that the data allow
     episodes: int | None = None  # the first so many alone; None: all
     seed: int = 0
-    network: Network = field(default_factory=lambda: Network(members=5, elites=3, layers=3))
+    network: Network = field(default_factory=lambda: Network(members=5, elites=5, layers=3))
     world: WorldFitting = field(default_factory=WorldFitting)
     value_network: ValueNetwork = field(default_factory=ValueNetwork)
     value: ValueFitting = field(default_factory=ValueFitting)

@@ -32,6 +32,11 @@ class Warm:
     demo_share: float = 0.25  # of every batch
     pretrain: int = 0  # gradient updates from demonstrations alone, before the first step
     init: str | None = None  # a run directory: of the same agent to go on from, of another to act in the seed steps
+    parts: str | None = None  # a folder of parts, written by `foreplan fit`, to begin with; or single ones:
+    dynamics: str | None = None
+    reward: str | None = None
+    continuation: str | None = None
+    freeze: bool = False  # these parts are never fitted further
 
     def __post_init__(self) -> None:
         at_least("pretrain", self.pretrain, 0)
@@ -39,6 +44,8 @@ class Warm:
             raise UsageError(f"demo-share is {self.demo_share}; accepted: numbers from 0 to below 1")
         if self.pretrain and self.demos is None:
             raise UsageError(f"pretrain is {self.pretrain} without --demos; there is nothing to learn from")
+        if self.freeze and not any((self.parts, self.dynamics, self.reward, self.continuation)):
+            raise UsageError("freeze is given without parts; name some with --parts, --dynamics, --reward")
 
 
 @dataclass(frozen=True)

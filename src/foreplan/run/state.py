@@ -39,7 +39,7 @@ def begin(agent: Agent, env: VectorEnv, settings: Settings, keys: Keys) -> State
     """The state before the first turn."""
     fresh = jax.jit(lambda key: agent.init(env.spec, key))(keys("init"))  # op by op it takes many times as long
     return State(
-        learner=warm.learner(agent, settings.warm, env.spec, fresh),
+        learner=warm.with_parts(agent, warm.learner(agent, settings.warm, env.spec, fresh), env, settings.warm),
         memory=agent.memory(env.spec),
         replay=warm.with_demos(empty(agent, env.spec, settings), settings.warm, env),
         timestep=put(env.reset(settings.seed)),

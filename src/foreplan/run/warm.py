@@ -2,10 +2,12 @@
 
 --demos PATH    stand beside the agent's own data, with a share in every batch; models are fitted to them too
 --init RUN      a run of the same agent: its learner; of another agent: its policy acts in the seed steps
+--parts DIR     dynamics, reward and continuation that were fitted beforehand, fine-tuned or, with --freeze, left alone
 """
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +22,11 @@ from foreplan.data import names
 from foreplan.data.dataset import Dataset
 from foreplan.run import checkpoint
 from foreplan.run.experts import of_run
+from foreplan.run.parts import Kind, Part, load_all
 from foreplan.run.settings import Warm, read_config
+from foreplan.worlds.ensemble import EnsembleWorld
+from foreplan.worlds.fitting import NETWORKS, WorldFitting
+from foreplan.worlds.units import merged
 
 
 def with_demos(replay: Replay, warm: Warm, env: VectorEnv) -> Replay:
@@ -56,6 +62,51 @@ def buffer(data: Dataset, like: Replay) -> Replay:
     extras = {name: extra(name, ring) for name, ring in like.steps.extras.items()}
     full = jnp.asarray(len(data), jnp.int32)
     return Replay(steps=Step(**arrays, extras=extras), head=jnp.zeros((), jnp.int32), size=full)
+
+
+def prepared(agent: Any, warm: Warm) -> Agent:
+    """The agent, its world in the form of the parts that it begins with. Raises UsageError where it has no such parts,
+    or they cannot stand side by side."""
+    parts = begun_with(warm)
+    if not parts:
+        return agent
+    if not isinstance(getattr(agent, "fitting", None), WorldFitting):
+        raise UsageError(f"{type(agent).__name__} has no parts to begin with; mbmpc, pets and mbpo have")
+    for kind in parts:
+        known = getattr(agent, kind, "learned")
+        if known != "learned":
+            raise UsageError(f"the {kind} is {known} and not learned: there is no network for the part")
+    forms = {part.form: kind for kind, part in parts.items()}
+    if len(forms) > 1:
+        one, other = list(forms)[:2]
+        raise UsageError(f"the {forms[one]} has {one}, the {forms[other]} {other}: parts of one world must be alike")
+    names = tuple(parts)
+    fitting = replace(agent.fitting, kept=names, frozen=names if warm.freeze else ())
+    return replace(agent, network=next(iter(forms)), fitting=fitting)
+
+
+def begun_with(warm: Warm) -> dict[Kind, Part]:
+    """The parts that are asked for; of a folder those that a world has. Raises UsageError where they are none."""
+    parts = load_all(warm.parts, {name: getattr(warm, name) for name in NETWORKS})  # type: ignore[misc]
+    found = {kind: part for kind, part in parts.items() if kind in NETWORKS}
+    if parts and not found:
+        raise UsageError(f"{warm.parts} holds neither dynamics nor reward nor continuation to begin with")
+    return found
+
+
+def with_parts(agent: Agent, learner: Learner, env: VectorEnv, warm: Warm) -> Learner:
+    """The learner, its world with the parts that are asked for. Raises UsageError where they do not fit."""
+    parts = begun_with(warm)
+    if not parts:
+        return learner
+    for part in parts.values():
+        part.check(env.name, env.spec)
+    world = learner if isinstance(learner, EnsembleWorld) else learner.world
+    for kind in parts:
+        if kind not in world.nets:
+            raise UsageError(f"episodes of {env.name} cannot terminate: it needs no {kind}")
+    world = merged(world, {kind: part.module for kind, part in parts.items()})
+    return world if isinstance(learner, EnsembleWorld) else replace(learner, world=world)
 
 
 def learner(agent: Agent, warm: Warm, spec: Spec, fresh: Learner) -> Learner:

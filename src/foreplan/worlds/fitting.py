@@ -28,8 +28,10 @@ from foreplan.core.maths import softplus
 from foreplan.core.replay import Replay
 from foreplan.core.types import Metrics, Step
 from foreplan.worlds.ensemble import EnsembleWorld, Gaussian, Member, Scaling
+from foreplan.worlds.units import rebased
 
 Scalar = Float32[Array, ""]
+NETWORKS = ("dynamics", "reward", "continuation")
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,13 @@ class WorldFitting:
     bounds: float = 0.01  # weight of (high - low), which keeps the bounds of the variance together
     targets: Literal["auto", "delta", "next"] = "auto"
     min_std: float = 1e-3  # no unit is smaller
+    kept: tuple[str, ...] = ()  # networks that were fitted beforehand: new units leave what they say as it was
+    frozen: tuple[str, ...] = ()  # networks that are never fitted further
 
     def __post_init__(self) -> None:
+        for name in (*self.kept, *self.frozen):
+            if name not in NETWORKS:
+                raise ValueError(f"{name!r} is no network of a world; accepted: {', '.join(map(repr, NETWORKS))}")
         if self.targets not in ("auto", "delta", "next"):
             raise ValueError(f"targets is {self.targets!r}; accepted: 'auto', 'delta', 'next'")
         if not (self.min_std > 0.0 and self.bounds >= 0.0 and len(self.decay) >= 1 and min(self.decay) >= 0.0):
@@ -64,7 +71,10 @@ def refit_with_curves(
     world: EnsembleWorld, replay: Replay, config: WorldFitting, key: PRNGKeyArray
 ) -> tuple[EnsembleWorld, Metrics, Curves]:
     """`refit`, and how each member has fared on the hold-out set: curves [members, epochs] (see `core.fitting.Fit`)."""
-    if "dynamics" not in world.nets or (config.targets == "auto" and int(jax.device_get(world.fits)) > 0):
+    learned = world.nets.keys() - set(config.frozen)
+    if not learned:
+        return world, {}, {}
+    if "dynamics" not in learned or (config.targets == "auto" and int(jax.device_get(world.fits)) > 0):
         return fit_world(world, replay, config, key)
     kinds = {"auto": (1.0, 0.0), "delta": (1.0,), "next": (0.0,)}[config.targets]
     found = [fit_world(aimed(world, kind), replay, config, key) for kind in kinds]
@@ -84,6 +94,9 @@ def fit_world(
     data, split, fitting = transitions(replay), Split.of(replay, config.fitting), config.fitting
     scaling, weights = scaled(world.scaling, data, split, config.min_std), class_weights(data, split)
     scaling = eqx.tree_at(lambda s: s.odds, scaling, jnp.log(weights[1] / weights[0]))
+    same = rebased(world, scaling).nets if config.kept or config.frozen else {}
+    held = {name: same[name] for name in world.nets if name in config.frozen}
+    free = {name: same[name] if name in config.kept else net for name, net in world.nets.items() if name not in held}
 
     def rows(nets: Parts, at: Int32[Array, "n"]) -> dict[str, Array]:
         return jax.vmap(partial(losses, Member(nets, scaling), weights))(jax.tree.map(lambda leaf: leaf[at], data))
@@ -99,11 +112,13 @@ def fit_world(
         return {name: jnp.mean(found["errors"]) if name == "dynamics" else found[name] for name in nets}
 
     keys = jax.random.split(key, world.num_members)
-    found = jax.lax.map(lambda one: fit(fitting, one[0], loss, score, split.num_train, one[1]), (world.nets, keys))
-    ranked = found.scores["dynamics" if "dynamics" in world.nets else next(iter(world.nets))]
-    elites = jnp.argsort(ranked)[: len(world.elites)].astype(jnp.int32)
+    found = jax.lax.map(lambda one: fit(fitting, one[0], loss, score, split.num_train, one[1]), (free, keys))
+    elites = world.elites
+    if "dynamics" not in held:
+        ranked = found.scores["dynamics" if "dynamics" in free else next(iter(free))]
+        elites = jnp.argsort(ranked)[: len(elites)].astype(jnp.int32)
     metrics = {f"{name}_error": jnp.mean(score[elites]) for name, score in found.scores.items()}
-    if "dynamics" in world.nets:
+    if "dynamics" in free:
         best = jax.tree.map(lambda leaf: leaf[elites], found.best)
         errors = jax.lax.map(lambda nets: split.mean(partial(rows, nets), fitting.max_held)["errors"], best)
         units = scaling.target_std / scaling.input_std[: len(scaling.target_std)]
@@ -112,7 +127,7 @@ def fit_world(
         "epochs": jnp.mean(found.epochs.astype(jnp.float32)),
         "train_transitions": split.num_train.astype(jnp.float32),
     }
-    return EnsembleWorld(found.best, scaling, elites, world.fits + 1), metrics, found.curves
+    return EnsembleWorld(found.best | held, scaling, elites, world.fits + 1), metrics, found.curves
 
 
 def scaled(scaling: Scaling, data: Step, split: Split, min_std: float) -> Scaling:
