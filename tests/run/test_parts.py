@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from toys import Toy
 
 from foreplan import presets
 from foreplan.agents.bc import BC
@@ -20,7 +21,7 @@ from foreplan.core.fitting import Fitting
 from foreplan.core.model import Model, proposals, returns
 from foreplan.core.types import Spec
 from foreplan.data import npz
-from foreplan.data.dataset import About, Dataset, demonstration
+from foreplan.data.dataset import About, Dataset, demonstration, faults
 from foreplan.envs import names
 from foreplan.planners.random_shooting import RandomShooting
 from foreplan.run.loop import train
@@ -235,6 +236,24 @@ def test_a_run_begins_with_parts_and_leaves_them_alone_if_frozen(
     assert int(world.fits) > int(fitted["dynamics"].module.fits)
     assert not np.allclose(world.scaling.input_std, fitted["dynamics"].module.scaling.input_std, rtol=0.05)
     np.testing.assert_allclose(learned(world), learned(fitted["dynamics"].module), atol=1e-4)
+    again = load(tmp_path / "run", "dynamics")
+    np.testing.assert_array_equal(learned(again.module), learned(world))
+    assert (again.env, again.form, again.spec.action_repeat) == ("toys:walk", TINY.network, 2)
+    with pytest.raises(UsageError, match="MBMPC has learned no value that stands by itself"):
+        load(tmp_path / "run", "value")
+    with pytest.raises(UsageError, match="name it by the part that is wanted, such as --dynamics"):
+        load_all(str(tmp_path / "run"), {})
+
+
+def test_a_runs_buffer_is_a_data_set(tmp_path: Path) -> None:
+    settings = Settings("toys:walk", steps=400, num_envs=2, eval_every=400, eval_episodes=1, log_every=400)
+    train(Toy(), settings, tmp_path / "run")
+    data = load_data(str(tmp_path / "run"), print)
+    assert faults(data) == []
+    assert (len(data), data.about.env, data.about.action_repeat) == (200, "toys:walk", 2)
+    assert len({number for number, _ in data.episodes()}) == len(list(data.episodes())) > 4
+    np.testing.assert_array_equal(data.label, data.action)
+    assert spec_of(data).obs_shape == (2,)
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,14 @@ DIR/dynamics, DIR/reward, DIR/continuation, DIR/value, DIR/policy, each with
     weights.safetensors   networks and normalisers
     SHA256SUMS
 
-written aside and renamed, like a checkpoint. Never pickle.
+written aside and renamed, like a checkpoint. Never pickle. What a run has learned is a part, too: the run's directory
+stands for its dynamics, reward and continuation (mbmpc, pets, mbpo) or for its policy (bc).
 """
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -21,8 +23,9 @@ import jax
 from foreplan.agents.bc import BC
 from foreplan.core.errors import UsageError, unknown
 from foreplan.core.types import Spec
+from foreplan.envs import names
 from foreplan.run import checkpoint
-from foreplan.run.settings import decode, encode, versions
+from foreplan.run.settings import decode, encode, read_config, versions
 from foreplan.worlds.composed import Parts
 from foreplan.worlds.ensemble import EnsembleWorld, Network
 from foreplan.worlds.value import Value, ValueNetwork
@@ -90,8 +93,10 @@ def is_part(name: str) -> bool:
 
 
 def load(path: Path | str, kind: Kind) -> Part:
-    """The part in the folder `path`, or in its subfolder `kind`. Raises UsageError where there is none, or it is
-    damaged, or of another kind."""
+    """The part in the folder `path`, or in its subfolder `kind`, or what the run in it has learned. Raises UsageError
+    where there is none, or it is damaged, or of another kind."""
+    if (Path(path) / "config.json").is_file():
+        return of_run(Path(path), kind)
     folder = next((each for each in (Path(path), Path(path) / kind) if (each / checkpoint.STATE).is_file()), None)
     if folder is None:
         raise UsageError(f"{path} holds no {kind}: a folder that `foreplan fit` has written is needed")
@@ -124,12 +129,33 @@ def _form(folder: Path, about: dict[str, Any]) -> Any:
     return form
 
 
+def of_run(out: Path, kind: Kind) -> Part:
+    """The part that a run's newest whole checkpoint has. Raises UsageError where it has none of this kind."""
+    agent: Any
+    agent, settings, _ = read_config(out)
+    saved = checkpoint.load(checkpoint.newest_whole(out / checkpoint.FOLDER, print), "learner")
+    with closing(names.make(settings.env, action_repeat=settings.action_repeat)) as env:
+        spec = replace(env.spec, num_envs=1)
+    learner = checkpoint.unflatten(checkpoint.learner_like(agent, spec), saved["learner"])
+    world = getattr(learner, "world", learner)
+    form, module = None, None
+    if isinstance(world, EnsembleWorld) and kind in world.nets:
+        form, module = agent.network, world.only(kind, world.elites)
+    elif isinstance(agent, BC) and kind == "policy":
+        form, module = agent, learner.policy
+    if module is None:
+        raise UsageError(f"{out}: {type(agent).__name__} has learned no {kind} that stands by itself")
+    return Part(kind, form, module, spec, settings.env, {"name": f"run:{out}"}, {}, [])
+
+
 def load_all(folder: str | None, paths: Mapping[Kind, str | None]) -> dict[Kind, Part]:
     """The parts that are named, and of those that are not the ones in `folder`. Raises UsageError where that holds
     none."""
     held: dict[Kind, str] = {}
     if folder is not None:
         held = {kind: folder for kind in KINDS if (Path(folder) / kind / checkpoint.STATE).is_file()}
+        if not held and (Path(folder) / "config.json").is_file():
+            raise UsageError(f"{folder} is a run: name it by the part that is wanted, such as --dynamics {folder}")
         if not held:
             raise UsageError(f"{folder} holds no parts: a folder that `foreplan fit` has written is needed")
     named = {kind: path for kind, path in paths.items() if path}
