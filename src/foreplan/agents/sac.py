@@ -148,7 +148,7 @@ class SAC:
 
         def see(state: tuple[Moments, ReturnScale], step: Step) -> tuple[Moments, ReturnScale]:
             obs, returns = state
-            ended = jnp.asarray(step.terminated) | jnp.asarray(step.truncated)
+            ended = jnp.asarray(step.terminated)  # a time limit does not end the return that values stand for
             return obs.update(jnp.asarray(step.obs)), returns.update(jnp.asarray(step.reward), ended, self.discount)
 
         (obs, returns), seen = fold(see, (learner.obs, learner.returns), replay, learner.seen)
