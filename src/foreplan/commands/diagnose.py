@@ -37,12 +37,14 @@ class Diagnose:
         from foreplan.insight import diagnosed
         from foreplan.run.cache import use_compilation_cache
         from foreplan.run.diagnose import Diagnosing, diagnose_run
+        from foreplan.run.progress import Pulse
 
         names = [each.name for each in dataclasses.fields(Diagnosing)]
         settings = Diagnosing(**{name: getattr(self, name) for name in names})
         out = self.out or self.dir / "diagnosis"
         use_compilation_cache()
-        measured = diagnose_run(self.dir, settings, lambda line: print(line, flush=True))
+        with Pulse() as pulse:
+            measured = diagnose_run(self.dir, settings, lambda line: print(line, flush=True), pulse.tell)
         title = f"Where {self.dir.name} loses its return"
         found = diagnosed.report(out, title, dataclasses.asdict(settings), measured)
         for line in (*found["alarms"], found["verdict"], f"report: {out / 'diagnosis.html'}"):

@@ -37,6 +37,12 @@ from foreplan.run.saved import Saved
 from foreplan.run.settings import at_least
 from foreplan.sims import truth as sims
 
+Hear = Callable[[int, float, int, int | None], None]  # (episode, return so far, decisions so far, its length if known)
+
+
+def nobody(episode: int, value: float, decisions: int, length: int | None) -> None:
+    pass
+
 
 @dataclass(frozen=True)
 class Diagnosing:
@@ -84,11 +90,11 @@ class Measured:
     foretold: dict[str, Any] = field(default_factory=dict)
 
 
-def diagnose_run(out: Path, settings: Diagnosing, say: Callable[[str], None] = print) -> Measured:
+def diagnose_run(out: Path, settings: Diagnosing, say: Callable[[str], None] = print, hear: Hear = nobody) -> Measured:
     """`diagnose` of the newest whole checkpoint of the run in `out`. Raises `UsageError` where there is none."""
     saved = Saved.open(out, say)
     with closing(saved.make_env(saved.settings.env, settings.episodes, saved.settings.action_repeat)) as plant:
-        return diagnose(saved.agent, saved.learner(plant), plant, settings, say)
+        return diagnose(saved.agent, saved.learner(plant), plant, settings, say, hear)
 
 
 def diagnose(
@@ -97,13 +103,15 @@ def diagnose(
     plant: VectorEnv,
     settings: Diagnosing,
     say: Callable[[str], None] = lambda line: None,
+    hear: Hear = nobody,
 ) -> Measured:
-    """One episode in each of the environments of `plant`, in every stage that the agent and the environment allow."""
+    """One episode in each of the environments of `plant`, in every stage that the agent and the environment allow.
+    `say` is told what has been found, `hear` how far the first episode of a stage is."""
     measured = Measured()
 
     def stage(name: str, actor: Any, decisions: int, learner: Learner = learner) -> Episodes:
         began = time.perf_counter()
-        episodes = record(actor, learner, plant, settings.seed, decisions)
+        episodes = record(actor, learner, plant, settings.seed, decisions, hear)
         measured.returns[name] = episodes.returns(settings.decisions)
         measured.seconds[name] = time.perf_counter() - began
         say(f"{name}: return {np.mean(measured.returns[name]):.2f}, {measured.seconds[name]:.0f} s")
@@ -189,11 +197,15 @@ def resized(planner: Any, times: int = 1, horizon: int | None = None) -> Any:
     return dataclasses.replace(planner, num_samples=times * planner.num_samples, **changed)
 
 
-def record(actor: Any, learner: Learner, plant: VectorEnv, seed: int, decisions: int) -> Episodes:
+def record(actor: Any, learner: Learner, plant: VectorEnv, seed: int, decisions: int, hear: Hear = nobody) -> Episodes:
     """One episode in each environment, or its first `decisions`."""
-    rows, running = [], np.ones(plant.spec.num_envs, bool)
+    rows: list[tuple[Any, ...]] = []
+    running, total = np.ones(plant.spec.num_envs, bool), 0.0
+    length = min(decisions, plant.spec.episode_length or decisions)
     for now, action, after in itertools.islice(play(actor, learner, plant, seed), decisions):
         rows.append((now.obs, action, after.reward, after.obs, running.copy(), after.terminated))
+        total += float(after.reward[0]) * bool(running[0])
+        hear(0, total, len(rows), length)
         running &= ~(np.asarray(after.terminated) | np.asarray(after.truncated))
         if not running.any():
             break
