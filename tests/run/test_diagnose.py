@@ -27,8 +27,8 @@ BUDGET = Diagnosing(episodes=2, decisions=10, beyond=faulty.BEYOND, most=10**6)
 PARTS = ["dynamics", "reward", "value", "planner"]
 
 
-def measured(fault: str, settings: Diagnosing = BUDGET) -> Measured:
-    return diagnose(*faulty.Faulty.of(fault), faulty.plant(settings.episodes), settings)
+def measured(fault: str) -> Measured:
+    return diagnose(*faulty.Faulty.of(fault), faulty.plant(BUDGET.episodes), BUDGET)
 
 
 @pytest.mark.parametrize("fault", faulty.FAULTS)
