@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from cases import PLAIN_SAC, SMALL_PETS, TD_MPC2
 
-from foreplan.agents.exchanged import traits
+from foreplan.agents.exchanged import Exchanged, traits
 from foreplan.cli import main
 from foreplan.core.errors import UsageError
+from foreplan.core.model import returns
 from foreplan.envs import names
 from foreplan.insight import diagnosed
 from foreplan.insight.attribution import alarms, attribute, by_magnitude, calibration, judged, verdict
@@ -29,6 +30,20 @@ PARTS = ["dynamics", "reward", "value", "planner"]
 
 def measured(fault: str) -> Measured:
     return diagnose(*faulty.Faulty.of(fault), faulty.plant(BUDGET.episodes), BUDGET)
+
+
+@pytest.mark.parametrize("true", [(), ("reward",), ("reward", "value")])
+def test_with_the_true_model_every_part_scores_alike(true: tuple[str, ...]) -> None:
+    """Against the one formula, `core.model.returns`."""
+    agent, learner = faulty.Faulty.of("planner")
+    with closing(faulty.plant(2)) as plant:
+        obs = np.asarray(plant.reset(0).obs)
+        view = Exchanged(agent, truth.make(plant), traits(agent, learner, obs[0]), true, faulty.BEYOND)
+        actions = np.random.default_rng(0).uniform(-1, 1, (5, 4, 1)).astype(np.float32)
+        found = view.score(learner, obs[1], 1, jax.random.key(0), actions)
+    model, key = faulty.Believed(learner), jax.random.key(0)
+    formula = jax.vmap(lambda plan: returns(model, obs[1], plan, key))(actions)
+    np.testing.assert_allclose(found, formula, rtol=1e-5)
 
 
 @pytest.mark.parametrize("fault", faulty.FAULTS)
