@@ -7,7 +7,9 @@ import pytest
 
 from foreplan.core.errors import UsageError
 from foreplan.envs import names
+from foreplan.sims import names as sims
 from foreplan.sims import truth
+from foreplan.sims.mujoco import MujocoSimulator
 
 ENVS = ["jax/pendulum", "dmc/cartpole-swingup", "gym/InvertedPendulum-v5"]
 
@@ -40,3 +42,24 @@ def test_what_becomes_of_actions_is_what_comes(name: str) -> None:
 def test_what_cannot_be_rolled_back_is_refused() -> None:
     with closing(names.make("envs.factories:Noisy")) as plant, pytest.raises(UsageError, match="--inexact"):
         truth.make(plant)
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("dmc/cartpole-swingup", ("qpos", "qvel", "xmat")),
+        ("gym/HalfCheetah-v5", ("qpos", "qvel")),
+        ("gym/Hopper-v5", None),
+    ],
+)
+def test_observations_are_gathered_where_they_are_mujocos_numbers(name: str, fields: tuple[str, ...] | None) -> None:
+    """Hopper's speeds are clipped, though not in these states."""
+    simulator = sims.make(name)
+    assert isinstance(simulator, MujocoSimulator)
+    rows = simulator.many(simulator.snapshot(), 4)
+    for seed in range(5):
+        actions = np.random.default_rng(seed).uniform(-1, 1, (4, simulator.env.spec.action_dim)).astype(np.float32)
+        rows = simulator.step(rows, actions)[0]
+    np.testing.assert_array_equal(simulator.observe(rows), simulator._look(rows))
+    found = simulator._gathered
+    assert (found.fields if found else None) == fields

@@ -1,6 +1,7 @@
 """Thousands of MuJoCo simulations from one state, in one native call on a pool of threads (`mujoco.batch`)."""
 
 import os
+from collections.abc import Sequence
 
 import mujoco
 import numpy as np
@@ -72,13 +73,17 @@ class Engine:
 
     def describe(self, rows: np.ndarray, field: str) -> np.ndarray:
         """A field [n, ...] in states `rows` [n, state]."""
+        return self.describe_all(rows, (field,))[field]
+
+    def describe_all(self, rows: np.ndarray, fields: Sequence[str]) -> dict[str, np.ndarray]:
+        """Fields [n, ...] in states `rows` [n, state]."""
         if self._describer is None or self._describer.nsim != len(rows):
             self._describer = batch.Batch(self.model, len(rows), self._threads)
-        array = self._describer.bind(field)
+        arrays = {field: self._describer.bind(field) for field in fields}
         self._describer.state[:] = rows
-        if field not in STATE:
+        if not STATE.issuperset(fields):
             self._describer.forward(stage=mujoco.mjtStage.mjSTAGE_VEL.value)
-        return array.copy()
+        return {field: array.copy() for field, array in arrays.items()}
 
     def set_model(self, model: mujoco.MjModel) -> None:
         """Run on `model` from now on: the same one with other numbers in it."""
