@@ -36,14 +36,14 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=5)
     parser.add_argument("--samples", type=int, default=64, help="candidates of each of three rounds")
     args = parser.parse_args()
-    rows = []
-    for dynamics, reward, value in itertools.product(
-        ("true", "learned"), ("true", "learned"), ("none", "learned", "long")
-    ):
-        if dynamics == "learned" and reward == "true":
-            continue  # a true reward is one of true states
+    rows, either = [], ("true", "learned")
+    for dynamics, reward, value in itertools.product(either, either, ("none", "learned", "long")):
         learned = {"dynamics": dynamics, "reward": reward, "value": value}
         named = {kind: str(Path(args.parts) / kind) for kind, which in learned.items() if which == "learned"}
+        if dynamics == "learned" and reward == "true":
+            if args.reward is None:
+                continue
+            named["reward"] = args.reward
         horizon = args.long if value == "long" else args.horizon
         found = returns(args.env, named, horizon, args.episodes, args.samples)
         rows.append(learned | {"horizon": horizon, "returns": found})
