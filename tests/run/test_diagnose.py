@@ -9,6 +9,7 @@ import faulty
 import jax
 import numpy as np
 import pytest
+import scipy.stats
 from cases import PLAIN_SAC, SMALL_PETS, TD_MPC2
 
 from foreplan.agents.exchanged import Exchanged, traits
@@ -17,7 +18,16 @@ from foreplan.core.errors import UsageError
 from foreplan.core.model import returns
 from foreplan.envs import names
 from foreplan.insight import diagnosed
-from foreplan.insight.attribution import alarms, attribute, by_magnitude, calibration, judged, verdict
+from foreplan.insight.attribution import (
+    Amount,
+    alarms,
+    attribute,
+    by_magnitude,
+    calibration,
+    judged,
+    student,
+    verdict,
+)
 from foreplan.planners.ilqr import ILQR
 from foreplan.planners.splines import Splined
 from foreplan.run.diagnose import Diagnosing, Episodes, Measured, diagnose, exchanged, resized
@@ -115,6 +125,14 @@ def test_what_is_said_of_the_losses() -> None:
     assert "in doubt" in verdict(attribute({"run": [1.0], "dynamics": [2.0]}))
     assert "not known" in verdict(attribute({"run": [1.0, 2.0]}))
     assert "earns no more" in verdict(attribute({"run": [1.0, 2.0], "dynamics": [0.5, 1.0]}))
+
+
+def test_intervals_are_students() -> None:
+    found = Amount.of(np.array([8.0, 9.0]))
+    assert (found.low, found.high) == (pytest.approx(8.5 - 12.706 * 0.5), pytest.approx(8.5 + 12.706 * 0.5))
+    assert Amount.of(np.array([8.0])).low is None
+    for degrees in (1, 5, 10, 11, 15, 30, 100):
+        assert student(degrees) == pytest.approx(scipy.stats.t.ppf(0.975, degrees), abs=0.03)
 
 
 def test_reward_by_magnitude_and_calibration() -> None:

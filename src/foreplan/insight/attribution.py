@@ -7,9 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from foreplan.insight.stats import bootstrap_interval
-
 ALONE, RUN = "policy alone", "run"
+STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)  # 97.5 %, of 1 to 10 degrees
+
+
+def student(degrees: int) -> float:
+    """The 97.5 % quantile of Student's t, within 0.03."""
+    return STUDENT[degrees - 1] if degrees <= len(STUDENT) else 1.96 + 2.4 / degrees
 
 
 @dataclass(frozen=True)
@@ -22,8 +26,12 @@ class Amount:
 
     @classmethod
     def of(cls, samples: np.ndarray) -> "Amount":
-        low, high = bootstrap_interval([samples], _mean) if len(samples) > 1 else (None, None)
-        return cls(_mean(samples), low, high)
+        """By Student's t: of two or three seeds a bootstrap would show a much too narrow interval."""
+        mean = _mean(samples)
+        if len(samples) < 2:
+            return cls(mean, None, None)
+        half = student(len(samples) - 1) * float(np.std(samples, ddof=1)) / len(samples) ** 0.5
+        return cls(mean, mean - half, mean + half)
 
     @property
     def certain(self) -> bool:
