@@ -8,19 +8,27 @@ which `--help` need not wait for: so commands import what they need when they ar
 import dataclasses
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
 from foreplan import presets
 from foreplan.run.settings import Settings
 
+T = TypeVar("T")
 Utd = float | Literal["auto"]
 Result = dict[str, Any]
 Directory = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR")]
 Json = Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help="end with one line that is a JSON object")]
 AgentName = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="AGENT", help=", ".join(presets.AGENTS))]
+
+
+def extended(kind: type[T], fields: Sequence[Any] = (), bases: tuple[type, ...] = (), **options: Any) -> type[T]:
+    """A command like `kind` with more options; keeps the module, in which tyro finds the comments on `kind`'s own."""
+    namespace = {"__doc__": kind.__doc__, "__module__": kind.__module__} | options.pop("namespace", {})
+    return dataclasses.make_dataclass(kind.__name__, fields, bases=(kind, *bases), namespace=namespace, **options)
 
 
 def display() -> Any:

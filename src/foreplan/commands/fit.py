@@ -1,11 +1,10 @@
 """Fit parts to recorded data."""
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from foreplan.commands.common import Json, Result
+from foreplan.commands.common import Json, Result, extended
 
 
 @dataclass(frozen=True)
@@ -23,8 +22,7 @@ class Fit:
         """With the options of the fits: the command is a `Pretraining`, too."""
         from foreplan.run.pretrain import Pretraining
 
-        namespace = {"__doc__": Fit.__doc__}
-        return dataclasses.make_dataclass("Fit", [], bases=(Fit, Pretraining), namespace=namespace, frozen=True)
+        return extended(Fit, bases=(Pretraining,), frozen=True)
 
     def __call__(self) -> Result:
         from foreplan.envs import gl

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar
 import tyro
 
 from foreplan import presets
-from foreplan.commands.common import Json, Result
+from foreplan.commands.common import Json, Result, extended
 from foreplan.run.settings import Planning
 
 
@@ -33,8 +33,7 @@ class Plan:
         """The options of `plan` with those of the planner that the command line asks for."""
         chosen = choose(argv)
         fields = [("options", type(chosen.planner), dataclasses.field(default=chosen.planner))]
-        namespace = {"__doc__": Plan.__doc__, "chosen": chosen}
-        return dataclasses.make_dataclass("Plan", fields, bases=(Plan,), namespace=namespace)
+        return extended(Plan, fields, namespace={"chosen": chosen})
 
     def __call__(self) -> Result:
         from foreplan.envs import gl

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar
 import tyro
 
 from foreplan import presets
-from foreplan.commands.common import AgentName, Directory, Json, Result, Utd, at_utd, display, finish
+from foreplan.commands.common import AgentName, Directory, Json, Result, Utd, at_utd, display, extended, finish
 from foreplan.core.errors import UsageError, unknown
 from foreplan.run.settings import Settings
 
@@ -45,8 +45,7 @@ class Train:
         size = next((value for word, value in itertools.pairwise(argv) if word == "--size"), None)
         agent = presets.preset(name, size)
         fields = [("agent", type(agent), dataclasses.field(default=agent))]
-        namespace = {"__doc__": Train.__doc__, "__module__": Train.__module__}  # where tyro finds the options' comments
-        return dataclasses.make_dataclass("Train", fields, bases=(Train,), namespace=namespace)
+        return extended(Train, fields)
 
     def __call__(self) -> Result:
         from foreplan import guard
