@@ -9,9 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases import TD_MPC2, timestep
+from probes import corridor, one_hot
 
 from foreplan.agents.tdmpc import TDMPC2
 from foreplan.core.model import returns
+from foreplan.core.replay import draw
 from foreplan.core.types import Spec
 from foreplan.worlds.latent import Imagination, q_values
 
@@ -117,3 +119,28 @@ def test_a_world_that_has_diverged_is_reported_and_acted_in_safely() -> None:
     assert int(metrics["invalid_plans"]) == planner.iterations * planner.num_samples
     assert np.isfinite(actions).all()
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(memory))
+
+
+@pytest.mark.parametrize(("cloning", "learned"), [(1.0, True), (0.0, False)])
+def test_the_policy_is_pulled_towards_demonstrated_actions_alone(cloning: float, learned: bool) -> None:
+    """Nothing is rewarded; demonstrations do 0.6 everywhere, what was done otherwise counts for nothing."""
+    replay, spec = corridor(4, rewards=[0.0] * 4, terminates=False)
+    demos = eqx.tree_at(lambda r: r.steps.action, replay, jnp.full_like(replay.steps.action, 0.6))
+    agent = replace(TD_MPC2, losses=replace(TD_MPC2.losses, cloning=cloning))
+    learner = agent.init(spec, jax.random.key(0))
+    learner, _ = agent.learn(learner, replace(replay, demos=demos, demo_share=0.5), jax.random.key(1), 200)
+    rooms = jnp.stack([jnp.asarray(one_hot(room, 8)) for room in range(4)])
+    modes = jax.vmap(lambda obs: jnp.tanh(learner.policy(learner.world.encode(obs))[0]))(rooms)
+    assert np.allclose(modes, 0.6, atol=0.1) == learned
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_target_holds_the_rewards_that_are_asked_for(steps: int) -> None:
+    """The critics begin at 0. Rewards of 1, and the episode terminates after four (PITFALLS 2)."""
+    replay, spec = corridor(4, rewards=[1.0] * 4, terminates=True)
+    agent = replace(TD_MPC2, n_step=steps, discount=0.9)
+    window = draw(replay, 64, agent.window, jax.random.key(0))
+    _, targets = agent.td_targets(agent.init(spec, jax.random.key(0)), window, jax.random.key(1))
+    left = 4 - np.argmax(window.obs[:, 0], axis=1)
+    expected = [sum(0.9**i for i in range(min(steps, number))) for number in left]
+    np.testing.assert_allclose(targets[:, 0], expected, atol=1e-4)

@@ -102,7 +102,10 @@ def test_demonstrations_have_their_share_in_every_batch(demos, tmp_path) -> None
     assert all(np.asarray(obs).tobytes() in known for obs in alone.obs[:, 0])
     one = replace(replay, size=replay.size + 1)
     mixed = sample(one, 40, 2, jax.random.key(0))
-    assert sum(np.asarray(obs).tobytes() in known for obs in mixed.obs[:, 0]) == 10
+    of_demos = [np.asarray(obs).tobytes() in known for obs in mixed.obs[:, 0]]
+    assert sum(of_demos) == 10
+    np.testing.assert_array_equal(mixed.demo, of_demos)
+    assert alone.demo.all()
 
 
 def test_pretraining_and_beginning_from_a_run(demos, tmp_path) -> None:

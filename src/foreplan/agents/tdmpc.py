@@ -25,7 +25,15 @@ import optax
 from jaxtyping import Array, Float32, PRNGKeyArray
 
 from foreplan.agents.tdmpc_parts import Losses, Optimiser
-from foreplan.core.learning import descend, hold_out_losses, moving_average, over_batch, repeat_updates, where_first
+from foreplan.core.learning import (
+    descend,
+    hold_out_losses,
+    masked_mean,
+    moving_average,
+    over_batch,
+    repeat_updates,
+    where_first,
+)
 from foreplan.core.maths import TwoHot, softplus
 from foreplan.core.replay import Replay, Window, n_step
 from foreplan.core.types import Metrics, Spec, TimeStep
@@ -290,6 +298,10 @@ class TDMPC2:
         weight = reached.astype(jnp.float32) * self.losses.rho**steps
         bonus = self.losses.entropy * window.action.shape[-1] * entropy
         loss = -jnp.mean(weight * (q / q_scale.value + bonus))
+        if window.demo is not None and self.losses.cloning > 0:
+            modes = over_batch(lambda z: SquashedGaussian.of(policy(z)).mode())(latents[:, :-1])
+            apart = jnp.mean((modes - window.action) ** 2, axis=-1)
+            loss = loss + self.losses.cloning * masked_mean(apart, window.mask & window.demo[:, None])
         metrics = {
             "policy_loss": loss,
             "policy_entropy": jnp.mean(entropy),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Losses:
-    """The weights of the joint loss (TD-MPC2, equation 3) and of the policy's entropy."""
+    """The weights of the joint loss (TD-MPC2, equation 3) and of the policy's."""
 
     consistency: float = 20.0
     reward: float = 0.1
@@ -13,6 +13,7 @@ class Losses:
     continuation: float = 1.0
     rho: float = 0.5  # weight of each further step of the rollout
     entropy: float = 1e-4
+    cloning: float = 1.0  # of the policy's squared distance to demonstrated actions, where there are any
 
 
 @dataclass(frozen=True)

@@ -30,11 +30,12 @@ class Window(eqx.Module):
     truncated: Bool[Array, "*batch horizon"]
     mask: Bool[Array, "*batch horizon"]
     extras: dict[str, Array] = eqx.field(default_factory=dict)
+    demo: Bool[Array, "*batch"] | None = None  # which are demonstrations; None where the buffer has none
 
     def part(self, begin: int, length: int) -> "Window":
         """Of windows [batch, H, ...] the transitions from `begin` on."""
-        cut = jax.tree.map(lambda leaf: leaf[:, begin : begin + length], self)
-        return replace(cut, obs=self.obs[:, begin : begin + length + 1])
+        cut = jax.tree.map(lambda leaf: leaf[:, begin : begin + length], replace(self, demo=None))
+        return replace(cut, obs=self.obs[:, begin : begin + length + 1], demo=self.demo)
 
 
 class Replay(eqx.Module):
@@ -116,9 +117,10 @@ def sample(replay: Replay, batch_size: int, horizon: int, key: PRNGKeyArray, fad
     own_key, demo_key = jax.random.split(key)
     theirs = draw(replay.demos, batch_size, horizon, demo_key)
     own = draw(replay, batch_size - number, horizon, own_key, fade)
-    return jax.tree.map(
+    both = jax.tree.map(
         lambda d, o: jnp.concatenate([d[:number], jnp.where(replay.size > 0, o, d[number:])]), theirs, own
     )
+    return replace(both, demo=(jnp.arange(batch_size, dtype=jnp.int32) < number) | (replay.size == 0))
 
 
 def draw(
