@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float32, PRNGKeyArray
 
-from foreplan.agents.tdmpc_parts import Losses, Optimiser
+from foreplan.agents.tdmpc_parts import Learner, Losses, Optimiser
 from foreplan.core.learning import (
     descend,
     hold_out_losses,
@@ -38,21 +38,11 @@ from foreplan.core.maths import TwoHot, softplus
 from foreplan.core.replay import Replay, Window, n_step
 from foreplan.core.types import Metrics, Spec, TimeStep
 from foreplan.nn.dists import SquashedGaussian
-from foreplan.nn.nets import MLP, Ensemble
+from foreplan.nn.nets import MLP
 from foreplan.nn.stats import RunningScale
 from foreplan.planners.mppi import MPPI, MPPIMemory
 from foreplan.planners.sampling import plan
 from foreplan.worlds.latent import Imagination, LatentWorld, Network, q_values
-
-
-class Learner(eqx.Module):
-    world: LatentWorld
-    policy: MLP
-    target_critics: Ensemble
-    world_optimiser: optax.OptState
-    policy_optimiser: optax.OptState
-    q_scale: RunningScale
-    discount: Float32[Array, ""]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,14 @@
-"""The parts of TD-MPC2's configuration; what they do stands in `agents/tdmpc.py`."""
+"""The parts of TD-MPC2's configuration, and what it learns; what they do stands in `agents/tdmpc.py`."""
 
 from dataclasses import dataclass
+
+import equinox as eqx
+import optax
+from jaxtyping import Array, Float32
+
+from foreplan.nn.nets import MLP, Ensemble
+from foreplan.nn.stats import RunningScale
+from foreplan.worlds.latent import LatentWorld
 
 
 @dataclass(frozen=True)
@@ -21,3 +29,13 @@ class Optimiser:
     lr: float = 3e-4
     encoder_lr_scale: float = 0.3
     clip: float = 20.0  # of the gradient's global norm
+
+
+class Learner(eqx.Module):
+    world: LatentWorld
+    policy: MLP
+    target_critics: Ensemble
+    world_optimiser: optax.OptState
+    policy_optimiser: optax.OptState
+    q_scale: RunningScale
+    discount: Float32[Array, ""]

@@ -5,6 +5,7 @@ What a turn does depends on nothing but the `State`, which a checkpoint holds: a
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +47,17 @@ class Run:
     metrics: Any = None  # of the update under way, on the device
     pace: Pace = field(init=False)
     extras: dict[str, jax.Array] = field(init=False)  # zeros
-    validate: Callable[..., Any] = field(init=False)  # the agent's losses on held-out episodes and on the others
     guide: Expert | None = field(init=False)  # who acts in the seed steps, instead of chance
 
     def __post_init__(self) -> None:
         self.pace = Pace(self.state.clock, self.watch)
         self.extras = extras(self.agent, self.env.spec)
-        self.validate = jax.jit(getattr(self.agent, "hold_out_losses", lambda *_: None))
         self.guide = warm.guide(self.agent, self.settings.warm, self.env.name, self.env.spec)
+
+    @cached_property
+    def validate(self) -> Callable[..., Any]:
+        """(learner, replay, key) -> the agent's losses on held-out episodes and on the others."""
+        return jax.jit(self.agent.hold_out_losses)  # type: ignore[attr-defined]
 
     @property
     def seed_steps(self) -> int:
