@@ -29,7 +29,6 @@ def without_entropy(agent: SAC, rate: float) -> SAC:
 
 FORMS = {
     "plain": without_entropy(PLAIN_SAC, 3e-3),
-    "three steps": without_entropy(replace(PLAIN_SAC, data=replace(PLAIN_SAC.data, n_step=3)), 3e-3),
     "hypersphere, categorical, scaled": without_entropy(FRUGAL_SAC, 1e-2),
     "batch norm, no targets": without_entropy(CROSSQ_SAC, 3e-3),
 }

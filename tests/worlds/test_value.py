@@ -86,7 +86,7 @@ def test_curve_and_metrics_say_how_well_it_went() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"target": "mc"}, {"discount": 1.0}, {"weight": 0.5}, {"target": "lambda", "weight": 2.0}, {"sweeps": 0}]
+    "wrong", [{"discount": 1.0}, {"weight": 0.5}, {"target": "lambda", "weight": 2.0}, {"sweeps": 0}]
 )
 def test_impossible_settings_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"accepted|at least"):
