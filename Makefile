@@ -1,7 +1,7 @@
 # `make demo` and `make test` set everything up themselves; all they need is Python 3.11 or newer and make.
 PYTHON ?= python3
 VENV ?= .venv
-DEMO_STEPS ?= 14000
+DEMO_STEPS ?= 13000
 DEMO_OUT := runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
 BIN := $(VENV)/bin
@@ -10,7 +10,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 .PHONY: demo test check format clean
 
 demo: $(VENV)/.run  ## learn a real task within five minutes on two cores, and show how it went
-	$(BIN)/foreplan train tdmpc2 dmc/cartpole-swingup --steps $(DEMO_STEPS) --eval-every 7000 --eval-episodes 3 --out $(DEMO_OUT)
+	$(BIN)/foreplan train tdmpc2 dmc/cartpole-swingup --steps $(DEMO_STEPS) --eval-every 6500 --eval-episodes 3 --out $(DEMO_OUT)
 	@ls $(DEMO_OUT)/plots/learning_curve.png $(DEMO_OUT)/videos/*.mp4 2>/dev/null || true
 
 test: $(VENV)/.dev check  ## all that must pass
