@@ -34,7 +34,7 @@ from foreplan.planners.named import PLANNERS
 from foreplan.run.evaluate import play
 from foreplan.run.foretold import foretold
 from foreplan.run.saved import Saved
-from foreplan.run.settings import at_least
+from foreplan.run.settings import Diagnosing
 from foreplan.sims import truth as sims
 
 Hear = Callable[[int, float, int, int | None], None]  # (episode, return so far, decisions so far, its length if known)
@@ -42,25 +42,6 @@ Hear = Callable[[int, float, int, int | None], None]  # (episode, return so far,
 
 def nobody(episode: int, value: float, decisions: int, length: int | None) -> None:
     pass
-
-
-@dataclass(frozen=True)
-class Diagnosing:
-    """How much to look at."""
-
-    episodes: int = 2  # one on each seed
-    decisions: int = 25  # of each episode that count
-    whole: int = 1000  # of an episode, at most, in which what the model foretells is compared with what comes
-    beyond: int = 10  # decisions beyond the horizon, where the value is true
-    times: int = 10  # how many times larger the oracle's planning budget is
-    most: int = 2000  # candidates a decision, which the oracle has at most
-    seed: int = 0
-    inexact: bool = False  # also where the environment cannot be restored exactly
-
-    def __post_init__(self) -> None:
-        for name in ("episodes", "decisions", "whole", "beyond", "times", "most"):
-            at_least(name, getattr(self, name), 1)
-        at_least("seed", self.seed, 0)
 
 
 @dataclass(frozen=True)

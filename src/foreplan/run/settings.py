@@ -112,6 +112,25 @@ class Planning:
         return dataclasses.replace(self, action_repeat=self.action_repeat or action_repeat, reward=reward)
 
 
+@dataclass(frozen=True)
+class Diagnosing:
+    """How much to look at."""
+
+    episodes: int = 2  # one on each seed
+    decisions: int = 25  # of each episode that count
+    whole: int = 1000  # of an episode, at most, in which what the model foretells is compared with what comes
+    beyond: int = 10  # decisions beyond the horizon, where the value is true
+    times: int = 10  # how many times larger the oracle's planning budget is
+    most: int = 2000  # candidates a decision, which the oracle has at most
+    seed: int = 0
+    inexact: bool = False  # also where the environment cannot be restored exactly
+
+    def __post_init__(self) -> None:
+        for name in ("episodes", "decisions", "whole", "beyond", "times", "most"):
+            at_least(name, getattr(self, name), 1)
+        at_least("seed", self.seed, 0)
+
+
 def at_least(name: str, value: int, least: int) -> None:
     if value < least:
         raise UsageError(f"{name.replace('_', '-')} is {value}; accepted: whole numbers from {least} up")
