@@ -13,10 +13,10 @@ from probes import remember
 from foreplan.agents.bc import BC
 from foreplan.agents.dagger import Beta, DAgger
 from foreplan.agents.experts import CallableExpert, Labels
-from foreplan.agents.queries import DISCOUNT, Query, returns_to_go
+from foreplan.agents.queries import DISCOUNT, Query
 from foreplan.core.errors import UsageError
 from foreplan.core.fitting import Fitting, held_out
-from foreplan.core.replay import Replay
+from foreplan.core.replay import Replay, returns_to_go
 from foreplan.core.types import Spec
 from foreplan.nn.dists import SquashedGaussian
 
@@ -224,7 +224,7 @@ def test_returns_to_go() -> None:
     replay, zero = Replay.create(spec, 4), np.zeros(1)
     for reward, end in ((9.0, False), (1.0, False), (2.0, True), (3.0, False), (4.0, False)):  # the first is lost
         replay = remember(replay, [(zero, reward, end, False, zero)], np.zeros((1, 1)))
-    rows = returns_to_go(replay)[:, 0]
+    rows = returns_to_go(replay, jnp.zeros((4, 1)), DISCOUNT, 1.0)[:, 0]
     np.testing.assert_allclose(rows, [4.0, 1.0 + DISCOUNT * 2.0, 2.0, 3.0 + DISCOUNT * 4.0], rtol=1e-6)
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from probes import corridor, counter, remember
 
-from foreplan.core.replay import Replay, Window, extend, fold, insert, lambda_returns, n_step, sample
+from foreplan.core.replay import Replay, Window, extend, fold, insert, n_step, sample
 from foreplan.core.types import Spec, Step
 
 KEY = jax.random.key(0)
@@ -155,19 +155,6 @@ def test_n_step_targets_stop_where_an_episode_ends() -> None:
     np.testing.assert_allclose(returns, [three, two, two, -100.0], rtol=1e-6)
     np.testing.assert_allclose(discount, [0.729, 0.0, 0.81, 0.0], rtol=1e-6)
     np.testing.assert_array_equal(row, [3, 2, 2, 1])
-
-
-def test_lambda_returns_lie_between_one_step_and_the_whole_window() -> None:
-    """(PITFALLS 2 and 3) By hand, with discount 0.9 and V = 10, 20, 30 of what the three steps led to."""
-    window, values = ending(), jnp.asarray([[10.0, 20.0, 30.0]] * 4)
-    one, whole, half = (lambda_returns(window, values, 0.9, weight) for weight in (0.0, 1.0, 0.5))
-    np.testing.assert_allclose(one[:, 0], [10.0, 10.0, 10.0, -100.0], rtol=1e-6)  # 1 + 0.9 * 10
-    last = 3 + 0.9 * 30
-    goes_on, terminated, truncated = 1 + 0.9 * (2 + 0.9 * last), 1 + 0.9 * 2, 1 + 0.9 * (2 + 0.9 * 20)
-    np.testing.assert_allclose(whole[:, 0], [goes_on, terminated, truncated, -100.0], rtol=1e-6)
-    np.testing.assert_allclose(one[0], [10.0, 20.0, 30.0], rtol=1e-6)
-    second = 2 + 0.9 * (0.5 * 20 + 0.5 * last)
-    np.testing.assert_allclose(half[0], [1 + 0.9 * (0.5 * 10 + 0.5 * second), second, last], rtol=1e-6)
 
 
 def test_a_fading_buffer_prefers_the_new() -> None:

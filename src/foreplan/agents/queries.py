@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float32, Int32, PRNGKeyArray
 
 from foreplan.core.errors import UsageError
 from foreplan.core.fitting import Fitting, Parts, Scores, Split, fit, transitions
-from foreplan.core.replay import Replay
+from foreplan.core.replay import Replay, returns_to_go
 from foreplan.nn.network import Perceptron
 
 DISCOUNT = 0.95  # of the values whose drop is watched: some twenty decisions ahead
@@ -86,7 +86,9 @@ def quantile(replay: Replay, newest: int, share: float) -> Float32[Array, ""]:
 def fit_value(value: Perceptron, replay: Replay, mean: Array, std: Array, key: PRNGKeyArray) -> Perceptron:
     """Regression of the discounted return to come, until an episode's end or the end of what is known."""
     data, split = transitions(replay), Split.of(replay, FITTING)
-    target = jnp.concatenate([returns_to_go(part).reshape(-1) for part in replay.parts])
+    target = jnp.concatenate(
+        [returns_to_go(part, jnp.zeros_like(part.steps.reward), DISCOUNT, 1.0).reshape(-1) for part in replay.parts]
+    )
 
     def rows(parts: Parts, at: Int32[Array, "n"]) -> Float32[Array, "n"]:
         outputs = jax.vmap(parts["value"])((data.obs[at] - mean[None]) / std[None])
@@ -99,21 +101,3 @@ def fit_value(value: Perceptron, replay: Replay, mean: Array, std: Array, key: P
         return {"value": split.mean(partial(rows, parts), FITTING.max_held)}
 
     return fit(FITTING, {"value": value}, loss, score, split.num_train, key).best["value"]
-
-
-def returns_to_go(replay: Replay) -> Float32[Array, "time env"]:
-    """The discounted rewards from each transition on, in the order of the buffer's rows."""
-    rows = replay.capacity
-    order = (replay.head - replay.size + jnp.arange(rows, dtype=jnp.int32)) % rows  # the oldest first
-    stored = (jnp.arange(rows, dtype=jnp.int32) < replay.size)[:, None]
-    steps = replay.steps
-    reward = jnp.where(stored, steps.reward[order], 0.0)
-    goes_on = stored & ~(steps.terminated | steps.truncated)[order]
-
-    def back(later: Array, now: tuple[Array, Array]) -> tuple[Array, Array]:
-        reward, goes_on = now
-        total = reward + DISCOUNT * jnp.where(goes_on, later, 0.0)
-        return total, total
-
-    _, totals = jax.lax.scan(back, jnp.zeros(reward.shape[1]), (reward, goes_on), reverse=True)
-    return jnp.zeros_like(totals).at[order].set(totals)

@@ -186,27 +186,14 @@ def n_step(
     return (window.reward * real) @ powers, beyond, length
 
 
-def lambda_returns(
-    window: Window, values: Float32[Array, "batch horizon"], discount: float | Float32[Array, ""], weight: float
-) -> Float32[Array, "batch horizon"]:
-    """Of each transition G = r + discount (1 - terminated) ((1 - weight) V + weight G'), where V is the value of what
-    it led to and G' the same of the transition after it; V alone where the window or the episode ends. A weight of 0
-    gives one-step targets, 1 the rewards of the whole window (Sutton and Barto 2018, section 12.2)."""
-    returns: list[Array] = []
-    for t in reversed(range(values.shape[1])):
-        ahead = values[:, t]
-        if returns:
-            ahead = jnp.where(window.mask[:, t + 1], (1.0 - weight) * ahead + weight * returns[-1], ahead)
-        returns.append(window.reward[:, t] + discount * jnp.where(window.terminated[:, t], 0.0, ahead))
-    return jnp.stack(returns[::-1], axis=1)
-
-
 def returns_to_go(
     replay: Replay, values: Float32[Array, "capacity env"], discount: float | Float32[Array, ""], weight: float
 ) -> Float32[Array, "capacity env"]:
-    """`lambda_returns` of whole episodes, in the rows of the buffer, demonstrations apart; `values` are those of each
-    row's `next_obs`. A weight of 1 gives Monte-Carlo returns. Where an episode was truncated, or the buffer ends, what
-    would have come is unknown: the value stands for it, as it does not after termination."""
+    """Of each transition G = r + discount (1 - terminated) ((1 - weight) V + weight G'), in the rows of the buffer,
+    demonstrations apart; V, in `values`, is that of its `next_obs`, and G' the same of the transition after it. A
+    weight of 1 gives Monte-Carlo returns, less lambda-returns (Sutton and Barto 2018, section 12.2). Where an episode
+    was truncated, or the buffer ends, what would have come is unknown: the value stands for it, as it does not after
+    termination."""
     order = (replay.head - replay.size + jnp.arange(replay.capacity, dtype=jnp.int32)) % replay.capacity
     rows = jax.tree.map(lambda ring: ring[order], (replay.steps, values))
     newest = jnp.arange(replay.capacity, dtype=jnp.int32) == replay.size - 1

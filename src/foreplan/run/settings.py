@@ -20,7 +20,7 @@ from foreplan.run.adapt import Adapt
 if TYPE_CHECKING:  # JAX takes a second to import, which `--help` need not wait for
     from foreplan.core.types import Agent
 
-MAX_UTD = 1000  # a transition then appears in some hundred thousand updates of a batch of 256 before it is old
+MAX_UTD = 1000  # updates a decision; the field uses up to 40
 MAX_SEED = 2**31 - 1  # seeds above are kept for evaluation
 
 

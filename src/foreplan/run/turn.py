@@ -83,6 +83,14 @@ class Run:
             return False
         return "refit" not in clock.done or clock.due("refit", self.agent.refit_every(spec) * spec.action_repeat)
 
+    @property
+    def adapt_due(self) -> bool:
+        """Whether the UTD ratio is to be looked at; not during the seed steps."""
+        clock, adapt = self.state.clock, self.settings.adapt
+        if not adapt.on or clock.decisions < self.seed_steps:
+            return False
+        return clock.due("adapt", adapt.utd_every * self.env.spec.action_repeat)
+
 
 def turn(run: Run) -> None:
     """One decision in every environment, and the updates that fall due meanwhile."""

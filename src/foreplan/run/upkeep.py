@@ -16,7 +16,7 @@ def upkeep(run: Run) -> bool:
     clock, settings = run.state.clock, run.settings
     if isinstance(run.agent, Refits) and run.refit_due:
         _refit(run, run.agent)
-    if settings.adapt.on and clock.decisions >= run.seed_steps and clock.due("adapt", _adapt_every(run)):
+    if run.adapt_due:
         _adapt(run)
     finished = clock.env_steps >= settings.steps
     if clock.due("log", settings.log_every, finished):
@@ -30,11 +30,6 @@ def upkeep(run: Run) -> bool:
     if clock.due("save", settings.save_every, finished):
         save(run, run.env)
     return finished
-
-
-def _adapt_every(run: Run) -> int:
-    """Environment steps."""
-    return run.settings.adapt.utd_every * run.env.spec.action_repeat
 
 
 def _adapt(run: Run) -> None:
