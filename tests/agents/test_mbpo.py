@@ -60,6 +60,24 @@ def test_rollouts_end_where_the_model_says_and_keep_the_terminal_transition(monk
     assert float(metrics["rollouts_whole"]) == 0.0
 
 
+def test_rollouts_end_where_a_users_function_says_once_it_is_verified() -> None:
+    """Observations in the model scatter widely about 0; all that is real lies at 0, where nothing ends."""
+    agent = replace(
+        MODEL_BASED, terminated="ends:beyond", rollouts=replace(MODEL_BASED.rollouts, schedule=Schedule(2, 2))
+    )
+    learner = agent.init(SPEC, KEY)
+    wide = eqx.tree_at(lambda it: it.world.scaling.target_std, learner, jnp.full(2, 3.0))
+    unsure, _ = branched(agent, wide)
+    ends, told = wide.world.ends.verified(zeros())
+    assert (float(told["known_end_error"]), float(told["known_end_used"])) == (0.0, 1.0)
+    steps, _ = branched(agent, replace(wide, world=replace(wide.world, ends=ends)))
+    beyond = np.abs(steps.next_obs[:, 0]) > 3.0
+    assert 5 < beyond[:40].sum() < 35
+    np.testing.assert_array_equal(steps.terminated, beyond)
+    assert len(steps.reward) == 80 - beyond[:40].sum()  # a rollout is cut, and keeps its terminal transition
+    assert (unsure.terminated != (np.abs(unsure.next_obs[:, 0]) > 3.0)).any()  # until then, as it was learned
+
+
 def test_rollouts_are_as_long_as_scheduled(monkeypatch: pytest.MonkeyPatch) -> None:
     counting(monkeypatch, last=np.inf)
     for length in (1, 2):
@@ -138,6 +156,10 @@ def test_refitting_is_deterministic_and_fills_the_buffer() -> None:
     [
         (lambda: replace(MODEL_BASED, real_ratio=1.5), "real-ratio is 1.5; accepted: numbers from 0 to 1"),
         (lambda: replace(MODEL_BASED, real_ratio=-0.1), "real-ratio is -0.1"),
+        (
+            lambda: replace(MODEL_BASED, terminated="ends:vector").init(SPEC, KEY),
+            "ends:vector gives (2,) bool; accepted",
+        ),
         (lambda: Schedule(shortest=1, longest=0), "from 1 to 0 steps; accepted: at least 1, and never shrinking"),
         (lambda: Schedule(begin=10, end=10), "accepted: 0 <= begin < end"),
         (lambda: Rollouts(every=250, number=400, capacity=1000), "a capacity that holds one step of all"),

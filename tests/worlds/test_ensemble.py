@@ -213,16 +213,19 @@ def test_rows_are_moved_by_the_elites_in_equal_shares(fitted: tuple[EnsembleWorl
     assert ((going_on >= 0.0) & (going_on <= 1.0)).all()
 
 
-def test_a_users_functions_stand_in_for_the_networks(fitted: tuple[EnsembleWorld, Metrics]) -> None:
+def test_a_users_reward_stands_in_for_the_network_and_ends_enter_softly(
+    fitted: tuple[EnsembleWorld, Metrics], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The continuation enters the discount softly (PITFALLS 8)."""
-    model = Foresight(best(fitted[0]), lambda o, a, n: a[0] + 0.0 * n[0], lambda o, a, n: jnp.float32(0.5))
     actions = jnp.array([[1.0], [0.5], [0.25]])
-    assert float(returns(model, ZERO, actions, jax.random.key(0))) == pytest.approx(1.0 + 0.25 + 0.0625)
     _, _, discount = Foresight(best(fitted[0])).step(ZERO, actions[0], jax.random.key(0))
     assert 0.5 < float(discount) <= 1.0
+    monkeypatch.setattr(Member, "going_on", lambda member, o, a, n: jnp.float32(0.5))
+    model = Foresight(best(fitted[0]), lambda o, a, n: a[0] + 0.0 * n[0])
+    assert float(returns(model, ZERO, actions, jax.random.key(0))) == pytest.approx(1.0 + 0.25 + 0.0625)
 
 
-def test_a_known_part_has_no_network() -> None:
+def test_a_part_that_is_not_asked_for_has_no_network() -> None:
     create = partial(EnsembleWorld.create, size=PLAIN, key=jax.random.key(0))
     assert set(create(SPEC, reward=False, continuation=False).nets) == {"dynamics"}
     assert set(create(replace(SPEC, terminates=False)).nets) == {"dynamics", "reward"}

@@ -21,7 +21,7 @@ from foreplan.sims.judged import Judged, follow
 from foreplan.sims.mujoco import MujocoSimulator
 from foreplan.worlds.composed import Parts, agreed, compose_members
 from foreplan.worlds.ensemble import EnsembleWorld
-from foreplan.worlds.foresight import known
+from foreplan.worlds.known import known
 
 
 @dataclass(frozen=True)

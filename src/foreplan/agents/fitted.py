@@ -14,19 +14,19 @@ from foreplan.core.types import Memory, Metrics, Spec, TimeStep
 from foreplan.planners.acting import act, memories
 from foreplan.worlds.ensemble import EnsembleWorld, Network
 from foreplan.worlds.fitting import WorldFitting, refit
-from foreplan.worlds.foresight import check, compare
+from foreplan.worlds.known import check, reward_error
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """`reward` and `continuation` are "learned", or name a function of (obs, action, next obs), "module:function", that
-    JAX can trace: the reward, and the probability that the episode goes on."""
+    """`reward` and `terminated` are "learned", or name a user's function, "module:function", of one (obs, action, next
+    obs), in JAX (`worlds/known.py`)."""
 
     planner: Any
     network: Network = field(default_factory=Network)
     fitting: WorldFitting = field(default_factory=WorldFitting)
     reward: str = "learned"
-    continuation: str = "learned"
+    terminated: str = "learned"
     every: int | None = None  # decisions between two fits; None: an episode, or 200 where its length is not known
     min_seed_steps: int | None = None  # decisions at random; None: the same
 
@@ -49,13 +49,12 @@ class Fitted:
 
     def init(self, spec: Spec, key: PRNGKeyArray) -> EnsembleWorld:
         check(self.reward, "reward", spec)
-        check(self.continuation, "continuation", spec)
-        learned = {"reward": self.reward == "learned", "continuation": self.continuation == "learned"}
-        return EnsembleWorld.create(spec, self.network, key, **learned)
+        learned = self.reward == "learned"
+        return EnsembleWorld.create(spec, self.network, key, reward=learned, terminated=self.terminated)
 
     def refit(self, learner: EnsembleWorld, replay: Replay, key: PRNGKeyArray) -> tuple[EnsembleWorld, Metrics]:
         learner, metrics = refit(learner, replay, self.fitting, key)
-        return learner, metrics | compare(replay, self.reward, self.continuation)
+        return learner, metrics | reward_error(replay, self.reward)
 
     def learn(
         self, learner: EnsembleWorld, replay: Replay, key: PRNGKeyArray, num_updates: int

@@ -24,7 +24,8 @@ from foreplan.planners.icem import ICEM
 from foreplan.planners.random_shooting import RandomShooting
 from foreplan.worlds.ensemble import EnsembleWorld, Network
 from foreplan.worlds.fitting import WorldFitting
-from foreplan.worlds.foresight import Foresight, imagined, known
+from foreplan.worlds.foresight import Foresight, imagined
+from foreplan.worlds.known import known
 
 PLAIN = Network(members=1, elites=1, probabilistic=False, layers=2)
 
@@ -42,8 +43,7 @@ class MBMPC(Fitted):
 
     def members(self, learner: EnsembleWorld) -> Foresight:
         """The only one, stacked."""
-        elites = learner.members(learner.elites)
-        return Foresight(elites, known(self.reward, "reward"), known(self.continuation, "continuation"))
+        return Foresight(learner.members(learner.elites), known(self.reward, "reward"))
 
     @partial(jax.jit, static_argnames="self")
     def imagine(

@@ -6,9 +6,10 @@
  4. for each decision, G updates of the policy on what was imagined, and a little real data `learn`
 
 (Algorithm 2.) The policy is a `SAC`, held as a field and used as it is. Episodes end in the model as they do in the
-world: the ensemble learns where (no termination function is written by hand), a rollout is cut where its end is drawn,
-and the terminal transition is kept. Rollouts may also be gated by how far the elites disagree, after MACURA
-(Frauenknecht et al. 2024, "Trust the Model Where It Trusts Itself"), and thinned by it.
+world: the ensemble learns where, or a user's termination function says it once every real transition has agreed
+(`worlds/known.py`); a rollout is cut where its end is drawn, and the terminal transition is kept. Rollouts may also be
+gated by how far the elites disagree, after MACURA (Frauenknecht et al. 2024, "Trust the Model Where It Trusts Itself"),
+and thinned by it.
 """
 
 from dataclasses import dataclass, field, replace
@@ -85,6 +86,7 @@ class MBPO:
     network: Network = field(default_factory=Network)
     fitting: WorldFitting = field(default_factory=WorldFitting)
     rollouts: Rollouts = field(default_factory=Rollouts)
+    terminated: str = "learned"  # or a user's function of one (obs, action, next obs), "module:function", in JAX
     real_ratio: float = 0.05  # of each batch
     utd: float = 20.0  # gradient updates a decision
     min_seed_steps: int = 1000  # decisions at random before learning
@@ -99,7 +101,7 @@ class MBPO:
         policy_key, world_key = jax.random.split(key)
         return Learner(
             sac=self.sac.init(spec, policy_key),
-            world=EnsembleWorld.create(spec, self.network, world_key),
+            world=EnsembleWorld.create(spec, self.network, world_key, terminated=self.terminated),
             imagined=Replay.create(replace(spec, num_envs=1), self.rollouts.capacity),
         )
 
@@ -149,7 +151,7 @@ class MBPO:
             action_key, move_key, end_key, thin_key = jax.random.split(jax.random.fold_in(key, t), 4)
             action = self.choose(learner.sac, obs, action_key)
             after, reward, going_on = world.transitions(obs, action, move_key)
-            terminated = jax.random.uniform(end_key, going_on.shape) > going_on
+            terminated = jax.random.uniform(end_key, going_on.shape) >= going_on
             alive = alive & jnp.all(jnp.isfinite(after), axis=1) & jnp.isfinite(reward)
             keep = alive
             if self.gated:

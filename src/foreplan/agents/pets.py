@@ -32,7 +32,8 @@ from foreplan.planners.icem import ICEM
 from foreplan.planners.risk import CVaR, Draws, Mean, MeanMinusDeviation, Members
 from foreplan.worlds.ensemble import EnsembleWorld, Network
 from foreplan.worlds.fitting import WorldFitting
-from foreplan.worlds.foresight import Foresight, Switching, imagined, known
+from foreplan.worlds.foresight import Foresight, Switching, imagined
+from foreplan.worlds.known import known
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,7 @@ class PETS(Fitted):
 
     def members(self, learner: EnsembleWorld) -> Foresight:
         """The elites, stacked."""
-        elites = learner.members(learner.elites)
-        return Foresight(elites, known(self.reward, "reward"), known(self.continuation, "continuation"))
+        return Foresight(learner.members(learner.elites), known(self.reward, "reward"))
 
     @partial(jax.jit, static_argnames="self")
     def imagine(

@@ -27,7 +27,7 @@ from foreplan.run.saved import Saved, write_video
 from foreplan.run.settings import MAX_SEED, Planning, check_actions, encode, hardware, refuse_non_finite, versions
 from foreplan.run.state import put
 from foreplan.sims.mujoco import Task
-from foreplan.worlds.foresight import check
+from foreplan.worlds.known import check
 
 LOOK = 25  # decisions between two plans that are kept to be drawn
 Hear = Callable[[int, float, int, int | None], None]  # (episode, return so far, decisions so far, its length if known)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # JAX takes a second to import, which `--help` need not wait 
 
 MAX_UTD = 1000  # updates a decision; the field uses up to 40
 MAX_SEED = 2**31 - 1  # seeds above are kept for evaluation
+RENAMED = {"continuation": "terminated"}  # fields of agents, as they are called in older run directories
 
 
 @dataclass(frozen=True)
@@ -198,7 +199,9 @@ def decode(value: Any) -> Any:
     if not dataclasses.is_dataclass(configuration):
         raise TypeError(f"{value['class']} is not a dataclass")
     make: Any = configuration
-    return make(**{key: decode(item) for key, item in value.items() if key != "class"})
+    known = {each.name for each in dataclasses.fields(configuration)}
+    given = {key if key in known else RENAMED.get(key, key): decode(item) for key, item in value.items()}
+    return make(**{key: item for key, item in given.items() if key != "class"})
 
 
 def write_config(out: Path, agent: "Agent", settings: Settings, name: str) -> None:

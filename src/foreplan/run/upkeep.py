@@ -1,5 +1,7 @@
 """Between two turns of a run: refit, log, evaluate and save what is due."""
 
+import warnings
+
 import jax
 
 from foreplan.core.types import Refits, VectorEnv
@@ -103,12 +105,15 @@ def save(run: Run, env: VectorEnv | None) -> None:
 
 
 def _refit(run: Run, agent: Refits) -> None:
-    """Let the agent fit to all data so far; the world stands still meanwhile."""
+    """Let the agent fit to all data so far, and hear what it warns of; the world stands still meanwhile."""
     state = run.state
     run.display.doing("fitting the model")
-    with run.watch("learn", "refit"):
+    with run.watch("learn", "refit"), warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always", UserWarning)
         state.learner, metrics = agent.refit(state.learner, state.replay, run.keys("refit", state.clock.turns))
         jax.block_until_ready(metrics)
+    for warning in warned:
+        run.display.say(str(warning.message))
     state.meter.add("refit", metrics)
     if "intervention" in run.extras:
         save_round(run.out, agent, state, run.env)

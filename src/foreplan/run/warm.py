@@ -110,12 +110,14 @@ def with_parts(agent: Agent, learner: Learner, env: VectorEnv, warm: Warm) -> Le
 
 
 def learner(agent: Agent, warm: Warm, spec: Spec, fresh: Learner) -> Learner:
-    """`fresh`, or what a run of the same agent has learned."""
+    """`fresh`, or what a run of the same agent has learned; what it found out about its user's functions does not hold
+    for this one's."""
     if warm.init is None or guide(agent, warm, "", spec) is not None:
         return fresh
     parts = checkpoint.load(checkpoint.newest_whole(Path(warm.init) / checkpoint.FOLDER, print), "learner")
+    own = {name: array for name, array in checkpoint.flatten(fresh).items() if "ends" in name.split("/")}
     try:
-        return checkpoint.unflatten(fresh, parts["learner"])
+        return checkpoint.unflatten(fresh, parts["learner"] | own)
     except UsageError as error:
         raise UsageError(f"{warm.init} cannot be begun from: {error}") from None
 

@@ -20,7 +20,8 @@ from jaxtyping import Array, Float32, PRNGKeyArray
 
 from foreplan.core.model import Model, State
 from foreplan.worlds.ensemble import Action, EnsembleWorld, Member, Obs, Scalar
-from foreplan.worlds.foresight import Foresight, Known
+from foreplan.worlds.foresight import Foresight
+from foreplan.worlds.known import Known
 from foreplan.worlds.value import Value
 
 

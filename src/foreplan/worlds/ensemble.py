@@ -2,8 +2,8 @@
 2018, "Deep Reinforcement Learning in a Handful of Trials using Probabilistic Dynamics Models", section 4).
 
 A member has up to three networks, each with a loss of its own: the next observation from (observation, action), reward
-and continuation from (observation, action, next observation), as a user's functions have it. Everything is written for
-ONE member and one transition; how it is fitted stands in `worlds/fitting.py`.
+and continuation from (observation, action, next observation), as a user's functions have it (`worlds/known.py`).
+Everything is written for ONE member and one transition; how it is fitted stands in `worlds/fitting.py`.
 """
 
 from collections.abc import Callable
@@ -19,9 +19,8 @@ from jaxtyping import Array, Float32, Int32, PRNGKeyArray
 from foreplan.core.maths import softplus
 from foreplan.core.types import Spec
 from foreplan.nn.nets import ACTIVATIONS, Perceptron
+from foreplan.worlds.known import Action, Ends, Obs
 
-Obs = Float32[Array, "obs"]
-Action = Float32[Array, "action"]
 Scalar = Float32[Array, ""]
 
 
@@ -100,6 +99,7 @@ class Member(eqx.Module):
 
     nets: dict[str, Any]
     scaling: Scaling
+    ends: Ends | None = None  # a user's termination function
 
     def inputs(self, obs: Obs, action: Action) -> Float32[Array, "obs_action"]:
         return (jnp.concatenate([obs, action]) - self.scaling.input_mean) / self.scaling.input_std
@@ -140,8 +140,9 @@ class Member(eqx.Module):
         return self.nets["continuation"](self.outcome(obs, action, after))[0] + self.scaling.odds
 
     def going_on(self, obs: Obs, action: Action, after: Obs) -> Scalar:
-        """The probability that the episode goes on."""
-        return jax.nn.sigmoid(self.continue_logit(obs, action, after))
+        """The probability that the episode goes on, by a user's function once it is verified."""
+        learned = jax.nn.sigmoid(self.continue_logit(obs, action, after))
+        return learned if self.ends is None else self.ends.going_on(learned, obs, action, after)
 
 
 class EnsembleWorld(eqx.Module):
@@ -151,6 +152,7 @@ class EnsembleWorld(eqx.Module):
     scaling: Scaling
     elites: Int32[Array, "elites"]  # the best first
     fits: Int32[Array, ""]  # how often it has been fitted
+    ends: Ends | None = None  # a user's termination function, in place of the continuation once it is verified
 
     @classmethod
     def create(
@@ -162,9 +164,11 @@ class EnsembleWorld(eqx.Module):
         dynamics: bool = True,
         reward: bool = True,
         continuation: bool = True,
+        terminated: str = "learned",
     ) -> "EnsembleWorld":
         """Untrained; with networks only for what is asked for. An environment that cannot terminate needs none for its
-        continuation."""
+        continuation. `terminated` may name a user's function, "module:function". Raises `UsageError` where that cannot
+        be used."""
         (obs_dim,), inputs = spec.obs_shape, spec.obs_shape[0] + spec.action_dim
 
         def gaussian(key: PRNGKeyArray) -> Gaussian:
@@ -182,6 +186,7 @@ class EnsembleWorld(eqx.Module):
             scaling=Scaling.create(obs_dim, spec.action_dim),
             elites=jnp.arange(size.elites, dtype=jnp.int32),
             fits=jnp.zeros((), jnp.int32),
+            ends=Ends.of(terminated, spec),
         )
 
     def only(self, name: str, elites: Int32[Array, "elites"]) -> "EnsembleWorld":
@@ -193,9 +198,9 @@ class EnsembleWorld(eqx.Module):
         return jax.tree.leaves(self.nets)[0].shape[0]
 
     def members(self, numbers: Int32[Array, "n"]) -> Member:
-        """The members of these numbers, stacked: every leaf is [n, ...], those of the scaling too."""
-        nets = jax.tree.map(lambda leaf: leaf[numbers], self.nets)
-        return Member(nets, jax.tree.map(lambda x: jnp.broadcast_to(x, (*numbers.shape, *x.shape)), self.scaling))
+        """The members of these numbers, stacked: every leaf is [n, ...], also of what they share."""
+        nets, shared = jax.tree.map(lambda leaf: leaf[numbers], self.nets), (self.scaling, self.ends)
+        return Member(nets, *jax.tree.map(lambda x: jnp.broadcast_to(x, (*numbers.shape, *x.shape)), shared))
 
     def transitions(
         self, obs: Float32[Array, "n obs"], action: Float32[Array, "n action"], key: PRNGKeyArray

@@ -8,12 +8,13 @@ variance; reward and continuation by losses of their own (Chua et al. 2018; Jann
       b. squared error of the reward                              `reward_loss`
       c. class-balanced cross-entropy of the continuation         `continuation_loss`
  4. rank the members by their own best scores                     `EnsembleWorld.elites`
+ 5. ask a user's termination function about all that is stored    `worlds.known.Ends`
 
 The first time, both kinds of target are fitted (the change of an observation, and the next one), and the one that
 foretells the hold-out set better is kept.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
 
@@ -62,9 +63,13 @@ def refit(
 
     Metrics, on the hold-out set, are means over the elites: `dynamics_error` and `reward_error` in shares of the
     targets' variance, `continuation_error` in nats, and `log_error`, the logarithm to base 10 of the squared error as a
-    share of the observation's variance, averaged over its dimensions.
+    share of the observation's variance, averaged over its dimensions; and those of `Ends.verified`.
     """
-    return refit_with_curves(world, replay, config, key)[:2]
+    world, metrics, _ = refit_with_curves(world, replay, config, key)
+    if world.ends is None:
+        return world, metrics
+    ends, told = world.ends.verified(replay)
+    return replace(world, ends=ends), metrics | told
 
 
 def refit_with_curves(
@@ -127,7 +132,8 @@ def fit_world(
         "epochs": jnp.mean(found.epochs.astype(jnp.float32)),
         "train_transitions": split.num_train.astype(jnp.float32),
     }
-    return EnsembleWorld(found.best | held, scaling, elites, world.fits + 1), metrics, found.curves
+    world = replace(world, nets=found.best | held, scaling=scaling, elites=elites, fits=world.fits + 1)
+    return world, metrics, found.curves
 
 
 def scaled(scaling: Scaling, data: Step, split: Split, min_std: float) -> Scaling:

@@ -2,6 +2,7 @@
 linearly: they are folded into its first and its last layer."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import equinox as eqx
 import jax
@@ -42,7 +43,7 @@ def rebased(world: EnsembleWorld, scaling: Scaling) -> EnsembleWorld:
 
     how: dict[str, Callable] = {"dynamics": gaussian, "reward": reward, "continuation": continuation}
     nets = {name: jax.vmap(how[name])(net) for name, net in world.nets.items()}
-    return EnsembleWorld(nets, new, world.elites, world.fits)
+    return replace(world, nets=nets, scaling=new)
 
 
 def folded(
@@ -71,9 +72,10 @@ def merged(world: EnsembleWorld, parts: dict[str, EnsembleWorld]) -> EnsembleWor
     for name, part in parts.items():
         nets[name] = rebased(part, first.scaling).nets[name]
     known = "dynamics" in parts
-    return EnsembleWorld(
-        nets,
-        first.scaling,
+    return replace(
+        world,
+        nets=nets,
+        scaling=first.scaling,
         elites=first.elites if known else world.elites,
         fits=first.fits if known else jnp.zeros_like(world.fits),  # the kind of target is still to be chosen
     )
