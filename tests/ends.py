@@ -1,4 +1,4 @@
-"""Termination functions of one (obs, action, next obs), right and wrong, as users have written them."""
+"""Termination and reward functions of one (obs, action, next obs), right and wrong, as users have written them."""
 
 from typing import Any
 
@@ -30,6 +30,28 @@ def beyond(obs: Any, action: Any, after: Any) -> Any:
 
 def near(obs: Any, action: Any, after: Any) -> Any:
     return jnp.abs(after[0]) < 0.5
+
+
+def slow(obs: Any, action: Any, after: Any) -> Any:
+    """Right about no end but one."""
+    return after[0] < 3.0
+
+
+def squared(obs: Any, action: Any, after: Any) -> Any:
+    """The reward of `toys.Walk`."""
+    return -(obs[0] ** 2)
+
+
+def unsigned(obs: Any, action: Any, after: Any) -> Any:
+    return obs[0] ** 2
+
+
+def rounded(obs: Any, action: Any, after: Any) -> Any:
+    return -(obs[0] ** 2) * (1.0 + 1e-5)
+
+
+def undefined(obs: Any, action: Any, after: Any) -> Any:
+    return jnp.sqrt(-1.0 - obs[0] ** 2)
 
 
 def pays(obs: Any, action: Any, after: Any) -> Any:

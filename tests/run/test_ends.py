@@ -13,6 +13,7 @@ from foreplan.core.errors import UsageError
 from foreplan.core.types import Spec
 from foreplan.planners.random_shooting import RandomShooting
 from foreplan.run import checkpoint, warm
+from foreplan.run.agreement import compare
 from foreplan.run.display import Plain
 from foreplan.run.loop import resume, train
 from foreplan.run.settings import Warm, decode, encode, write_config
@@ -75,6 +76,17 @@ def test_a_run_that_is_resumed_has_not_forgotten(twin, tmp_path) -> None:
     resume(out, steps=120, display=again)
     assert not any("ends:near" in line for line in again.lines)
     assert lines(out)[-1] == lines(twin[0])[-1]
+
+
+def test_what_a_run_remembers_is_data_to_check_with(twin) -> None:
+    (ends,), told = compare("toys:walk", str(twin[0]), {"terminated": "ends:beyond"})
+    assert ends.ok
+    assert told["terminated"]["transitions"] == 40
+    (ends,), told = compare("toys:walk", str(twin[0]), {"terminated": "ends:near"})
+    assert not ends.ok
+    share = [record["known_end_error"] for record in lines(twin[0]) if "known_end_error" in record][-1]
+    assert 0.0 < share < 1.0
+    assert told["terminated"]["wrong"] == told["terminated"]["missed"] + told["terminated"]["invented"] > 0
 
 
 def test_a_run_that_begins_from_another_verifies_its_own_function(twin, tmp_path) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated
 import tyro
 
 from foreplan.commands.common import Json, Result
+from foreplan.core.errors import UsageError
 
 
 @dataclass
@@ -31,6 +32,8 @@ class Check:
     reward: str | None = None  # module:function of (before, action, after), compared on transitions of random actions
     terminated: str | None = None  # module:function of the same
     transitions: int = 2000  # to compare on
+    data: str | None = None  # PATH.npz, a run directory, minari:ns/name-v0: compare on what is recorded there instead,
+    #                          functions of one (obs, action, next obs) in JAX, as training takes them
     json: Json = False
 
     def __call__(self) -> Result:
@@ -40,17 +43,26 @@ class Check:
 
         at_least("transitions", self.transitions, 1)
         given = {"reward": self.reward, "terminated": self.terminated}
-        functions = {kind: names.factory(name, kind) for kind, name in given.items() if name is not None}
-        report = check(self.env)
-        if functions:
+        asked = {kind: name for kind, name in given.items() if name is not None}
+        functions = {kind: names.factory(name, kind) for kind, name in asked.items()}
+        if self.data is not None and not functions:
+            raise UsageError("data is given without --reward or --terminated, which are compared with it")
+        agreed, recorded = [], {}
+        if self.data is not None:
+            from foreplan.run.agreement import compare
+
+            agreed, told = compare(self.env, self.data, asked)
+            recorded = {"recorded": told}
+        elif functions:
             from foreplan.sims.agreement import agreement
 
             agreed = agreement(self.env, transitions=self.transitions, **functions)
-            report = Report(report.env, report.verdict, (*report.findings, *agreed))
+        report = check(self.env)
+        report = Report(report.env, report.verdict, (*report.findings, *agreed))
         for finding in report.findings:
             print(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.name}  {finding.detail}".rstrip())
         print(f"rollback: {report.verdict}")
         if not report.ok:
             broken = ", ".join(finding.name for finding in report.findings if not finding.ok)
             print(f"{self.env} breaks its contract: {broken}")
-        return report.json()
+        return report.json() | recorded
