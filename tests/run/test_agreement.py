@@ -79,6 +79,8 @@ def test_the_command_says_it_in_its_last_line_and_by_its_exit_code(walks, capsys
     answer = json.loads(lines[-1])
     assert (answer["ok"], answer["recorded"]["terminated"]["missed"]) == (False, 1)
     assert [line.split()[0] for line in lines if " agrees " in line] == ["ok", "FAIL"]
+    assert "not what toys:walk says: terminated" in lines
+    assert not any("breaks its contract" in line for line in lines)
 
 
 def test_bad_input_is_one_line(walks, tmp_path, capsys) -> None:

@@ -38,7 +38,7 @@ class Check:
 
     def __call__(self) -> Result:
         from foreplan.envs import names
-        from foreplan.envs.contract import Report, check
+        from foreplan.envs.contract import Finding, Report, check
         from foreplan.run.settings import at_least
 
         at_least("transitions", self.transitions, 1)
@@ -47,7 +47,8 @@ class Check:
         functions = {kind: names.factory(name, kind) for kind, name in asked.items()}
         if self.data is not None and not functions:
             raise UsageError("data is given without --reward or --terminated, which are compared with it")
-        agreed, recorded = [], {}
+        agreed: list[Finding] = []
+        recorded: Result = {}
         if self.data is not None:
             from foreplan.run.agreement import compare
 
@@ -62,7 +63,10 @@ class Check:
         for finding in report.findings:
             print(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.name}  {finding.detail}".rstrip())
         print(f"rollback: {report.verdict}")
-        if not report.ok:
-            broken = ", ".join(finding.name for finding in report.findings if not finding.ok)
-            print(f"{self.env} breaks its contract: {broken}")
+        wrong = [finding.name.split()[0] for finding in agreed if not finding.ok]
+        broken = [finding.name for finding in report.findings if not finding.ok and finding not in agreed]
+        if broken:
+            print(f"{self.env} breaks its contract: {', '.join(broken)}")
+        if wrong:
+            print(f"not what {self.env} says: {', '.join(wrong)}")
         return report.json() | recorded

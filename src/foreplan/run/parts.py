@@ -84,7 +84,8 @@ def untrained(kind: Kind, form: Any, spec: Spec, key: Any) -> Any:
         return Value.create(spec, form, key)
     if kind == "policy":
         return form.init(spec, key).policy
-    return EnsembleWorld.create(spec, form, key, **{name: name == kind for name in KINDS[:3]})
+    asked: dict[str, Any] = {name: name == kind for name in KINDS[:3]}
+    return EnsembleWorld.create(spec, form, key, **asked)
 
 
 def is_part(name: str) -> bool:

@@ -126,7 +126,8 @@ def fitted(config: Pretraining, kinds: list[Kind], spec: Spec, replay: Replay, s
     keys = Keys(config.seed)
     if learned := [kind for kind in WORLD if kind in kinds]:
         say(f"fitting {', '.join(learned)} ...")
-        world = EnsembleWorld.create(spec, config.network, keys("init", 0), **{kind: kind in learned for kind in WORLD})
+        asked: dict[str, Any] = {kind: kind in learned for kind in WORLD}
+        world = EnsembleWorld.create(spec, config.network, keys("init", 0), **asked)
         world, metrics, curves = refit_with_curves(world, replay, config.world, keys("refit", 0))
         for kind in learned:
             own = np.nanmin(np.asarray(curves[kind]), axis=1)  # each member's best

@@ -200,8 +200,8 @@ def decode(value: Any) -> Any:
         raise TypeError(f"{value['class']} is not a dataclass")
     make: Any = configuration
     known = {each.name for each in dataclasses.fields(configuration)}
-    given = {key if key in known else RENAMED.get(key, key): decode(item) for key, item in value.items()}
-    return make(**{key: item for key, item in given.items() if key != "class"})
+    given = {key: decode(item) for key, item in value.items() if key != "class"}
+    return make(**{key if key in known else RENAMED.get(key, key): item for key, item in given.items()})
 
 
 def write_config(out: Path, agent: "Agent", settings: Settings, name: str) -> None:
