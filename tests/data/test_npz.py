@@ -8,7 +8,7 @@ import pytest
 from foreplan.core.errors import UsageError
 from foreplan.core.spec import Spec
 from foreplan.data.dataset import About, Dataset, Source, demonstration, faults, join
-from foreplan.data.npz import load, save
+from foreplan.data.npz import REQUIRED, load, save
 
 ABOUT = About("gym/Somewhere-v0", action_repeat=1)
 
@@ -43,10 +43,11 @@ def test_it_comes_back(tmp_path) -> None:
 
 
 def test_plain_arrays_are_enough(tmp_path) -> None:
-    plain = {name: array for name, array in recorded().arrays.items() if name not in ("label", "labelled", "source")}
+    plain = {name: array for name, array in recorded().arrays.items() if name in REQUIRED}
     np.savez(tmp_path / "plain.npz", **plain)
     back = load(tmp_path / "plain.npz")
     assert back.labelled.all()
+    assert not back.intervention.any()
     np.testing.assert_array_equal(back.label, back.action)
     assert back.about.sources == (Source("file:plain.npz"),)
 

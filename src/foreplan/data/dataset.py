@@ -4,7 +4,8 @@ The arrays are those of the replay buffer (`core.types.Step`) and four more that
 
     label         [step, action]   what an expert would have done; in a demonstration the action itself
     labelled      [step]           whether there is such a label: a skipped state has none
-    intervention  [step]           whether the expert was in charge, so that the action is the expert's own
+    intervention  [step]           whether the expert was in charge, so that the action is the expert's own; False
+                                   where nobody has said so
     source        [step]           the label's provenance: an index into `about.sources`, -1 where there is no label
 """
 

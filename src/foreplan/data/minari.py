@@ -66,7 +66,7 @@ def _episode(name: str, stored: Any, episode: Any, about: About) -> Dataset:
         raise UsageError(f"minari:{name}, episode {episode.id}: {' '.join(str(error).split())}") from None
     infos = episode.infos or {}
     if not all(extra in infos for extra in EXTRAS):
-        return data
+        return dataclasses.replace(data, intervention=np.zeros(len(data), np.bool_))
     kept: dict[str, Any] = {e: np.asarray(infos[e])[1:].astype(getattr(data, e).dtype) for e in EXTRAS}
     return dataclasses.replace(data, **kept)
 

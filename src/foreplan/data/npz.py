@@ -61,8 +61,8 @@ def _dataset(path: Path, arrays: dict[str, np.ndarray], rewards: bool) -> Datase
     about = dataclasses.replace(about, rewards=about.rewards and not unpaid)
     steps = len(arrays["reward"])
     arrays.setdefault("label", arrays["action"])
-    for name in ("labelled", "intervention"):
-        arrays.setdefault(name, np.ones(steps, np.bool_))
+    arrays.setdefault("labelled", np.ones(steps, np.bool_))
+    arrays.setdefault("intervention", np.zeros(steps, np.bool_))
     if "source" not in arrays:
         arrays["source"] = np.zeros(steps, np.int32)
         about = dataclasses.replace(about, sources=(Source(f"file:{path.name}"),))
