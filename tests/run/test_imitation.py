@@ -190,7 +190,6 @@ def test_data_on_the_command_line(demos, capsys, tmp_path) -> None:
 
 
 def test_minari_reads_back_what_was_written(demos, tmp_path, monkeypatch) -> None:
-    pytest.importorskip("minari")
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
     data = names.load(demos)
     names.save("minari:foreplan/walk-v0", data)
