@@ -93,17 +93,22 @@ class Record(Data):
 
 @dataclass
 class Convert(Data):
-    """Write data in another form: PATH.npz, minari:ns/name-v0."""
+    """Write data in another form: PATH.npz, minari:ns/name-v0, lerobot:FOLDER."""
 
     data: Name = ""
     to: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TO")] = ""
+    fps: int | None = None  # decisions a second, for lerobot: data, which have timestamps; None: 30
 
     def __call__(self) -> dict[str, Any]:
         from foreplan.data import names
+        from foreplan.run.settings import at_least
 
+        at_least("fps", 1 if self.fps is None else self.fps, 1)
         data = names.load(self.data)
-        names.save(self.to, data)
+        names.save(self.to, data, self.fps)
         print(f"{len(data):,} steps of {len(data.returns)} episodes in {self.to}")
+        if self.to.startswith(names.LEROBOT):
+            print(f"{data.intervention.sum():,} interventions; states only, no pictures")
         return {"data": self.to, "steps": len(data)}
 
 

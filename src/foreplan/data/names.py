@@ -3,6 +3,7 @@
 PATH.npz             one file
 FOLDER               the rounds of a run of DAgger: round-000/steps.npz, ...; or a run directory that holds them
 minari:ns/name-v0    a Minari data set, from the local store
+lerobot:FOLDER       a LeRobot data set, written only
 """
 
 from pathlib import Path
@@ -12,6 +13,7 @@ from foreplan.data import npz
 from foreplan.data.dataset import Dataset
 
 MINARI = "minari:"
+LEROBOT = "lerobot:"
 
 
 def load(name: str, check: bool = True, rewards: bool = True) -> Dataset:
@@ -21,16 +23,28 @@ def load(name: str, check: bool = True, rewards: bool = True) -> Dataset:
         from foreplan.data import minari
 
         return minari.load(name.removeprefix(MINARI), check)
+    if name.startswith(LEROBOT):
+        raise UsageError(
+            f"{name} cannot be read: lerobot: data are only written; they lack each episode's last observation"
+        )
     path = Path(name)
     return npz.load(path / npz.FOLDER if (path / npz.FOLDER).is_dir() else path, check, rewards)
 
 
-def save(name: str, data: Dataset) -> None:
+def save(name: str, data: Dataset, fps: int | None = None) -> None:
+    """`fps`, decisions a second, is for LeRobot's timestamps. Raises UsageError where data cannot be written there."""
+    if fps is not None and not name.startswith(LEROBOT):
+        raise UsageError(f"fps is {fps}, but only {LEROBOT} data have timestamps, not {name!r}")
     if name.startswith(MINARI):
         from foreplan.data import minari
 
         minari.save(name.removeprefix(MINARI), data)
+    elif name.startswith(LEROBOT):
+        from foreplan.data import lerobot
+
+        lerobot.save(Path(name.removeprefix(LEROBOT)), data, lerobot.FPS if fps is None else fps)
     elif name.endswith(".npz"):
         npz.save(Path(name), data)
     else:
-        raise UsageError(f"data cannot be written to {name!r}; accepted: PATH.npz, {MINARI}ns/name-v0")
+        accepted = f"PATH.npz, {MINARI}ns/name-v0, {LEROBOT}FOLDER"
+        raise UsageError(f"data cannot be written to {name!r}; accepted: {accepted}")
