@@ -17,8 +17,11 @@ from foreplan.agents.pets import PETS
 from foreplan.agents.sac import SAC, Critic, Data
 from foreplan.agents.sac import Optimiser as Rates
 from foreplan.agents.tdmpc import TDMPC2, Network, Optimiser
+from foreplan.agents.tdmpc_parts import Critic as Critics
+from foreplan.agents.tdmpc_parts import Losses
 from foreplan.core.fitting import Fitting
 from foreplan.core.maths import TwoHot
+from foreplan.core.replay import Priority
 from foreplan.core.types import Spec, TimeStep
 from foreplan.nn.network import Architecture
 from foreplan.planners.cem import CEM
@@ -37,6 +40,20 @@ TD_MPC2 = TDMPC2(
     network=Network(latent=16, width=32, encoder_width=32, heads=3, dropout=0.01),
     optimiser=Optimiser(lr=1e-3),
     batch_size=16,
+    min_seed_steps=20,
+)
+TD_MPC = TDMPC2(  # of 2022
+    planner=PLANNER,
+    network=replace(
+        TD_MPC2.network, activation="elu", group=0, normalise_latent=False, layer_norm="critic", policy_noise=0.1
+    ),
+    two_hot=TwoHot(bins=1),
+    losses=Losses(consistency=2.0, reward=0.5, value=0.2, entropy=0.0),
+    critic=Critics(improve="min", search="min", depths="growing", growth=100),
+    optimiser=Optimiser(lr=1e-3, encoder_lr_scale=1.0, clip=10.0),
+    priority=Priority(exponent=0.6),
+    batch_size=16,
+    target_encoder=True,
     min_seed_steps=20,
 )
 
@@ -80,6 +97,7 @@ AGENTS: dict[str, Any] = {
     "dagger": DAgger(policy=CLONE).taught_by(EXPERT),
     "mbmpc": PLAIN_MPC,
     "pets": SMALL_PETS,
+    "tdmpc": TD_MPC,
     "tdmpc2": TD_MPC2,
     "sac": PLAIN_SAC,
     "frugal": FRUGAL_SAC,
@@ -91,6 +109,7 @@ FALLING = {
     "dagger": ("policy_loss",),
     "mbmpc": ("dynamics_error", "reward_error"),
     "pets": ("dynamics_error", "reward_error"),
+    "tdmpc": ("consistency_loss", "continuation_loss"),
     "tdmpc2": ("reward_loss", "continuation_loss"),
     "sac": ("policy_loss",),
     "frugal": ("critic_loss",),

@@ -4,9 +4,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
-from foreplan.core.replay import Replay, insert
+from foreplan.core.replay import Replay, Window, insert
 from foreplan.core.types import Spec, Step
 
 Transition = tuple[np.ndarray, float, bool, bool, np.ndarray]  # obs, reward, terminated, truncated, next obs
@@ -138,3 +139,19 @@ class Drift:
 
 class EndingDrift(Drift):
     spec = replace(Drift.spec, terminates=True)
+
+
+def ending() -> Window:
+    """Three steps of: an episode that goes on, one terminated in the second step, one truncated in the second step, and
+    one terminated in the first, with another episode behind."""
+    ends = [[0, 0, 0], [0, 1, 0], [0, 2, 0], [1, 0, 0]]
+    terminated, truncated = np.array(ends) == 1, np.array(ends) == 2
+    over = np.cumsum(terminated | truncated, axis=1) - (terminated | truncated)
+    return Window(
+        obs=jnp.arange(4, dtype=jnp.float32)[None, :, None] * jnp.ones((4, 1, 1)),
+        action=jnp.zeros((4, 3, 1)),
+        reward=jnp.asarray([[1.0, 2.0, 3.0]] * 3 + [[-100.0, 5.0, 7.0]]),
+        terminated=jnp.asarray(terminated),
+        truncated=jnp.asarray(truncated),
+        mask=jnp.asarray(over == 0),
+    )

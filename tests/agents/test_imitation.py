@@ -16,7 +16,8 @@ from foreplan.agents.experts import CallableExpert, Labels
 from foreplan.agents.queries import DISCOUNT, Query
 from foreplan.core.errors import UsageError
 from foreplan.core.fitting import Fitting, held_out
-from foreplan.core.replay import Replay, returns_to_go
+from foreplan.core.replay import Replay
+from foreplan.core.targets import returns_to_go
 from foreplan.core.types import Spec
 from foreplan.nn.dists import SquashedGaussian
 

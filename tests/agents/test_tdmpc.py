@@ -12,10 +12,11 @@ from cases import TD_MPC2, timestep
 from probes import corridor, one_hot
 
 from foreplan.agents.tdmpc import TDMPC2
+from foreplan.agents.tdmpc_parts import Critic
 from foreplan.core.model import returns
 from foreplan.core.replay import draw
 from foreplan.core.types import Spec
-from foreplan.worlds.latent import Imagination, q_values
+from foreplan.worlds.latent import Imagination
 
 SPEC = Spec(obs_shape=(4,), action_dim=2, episode_length=50)
 
@@ -84,7 +85,7 @@ def test_an_uncertain_end_is_weighed_softly() -> None:
 def test_a_pessimistic_search_believes_the_least_critic() -> None:
     hopeful = imagination(bias=None)
     z, key = hopeful.world.encode(jnp.array([0.1, -0.5, 0.8, 0.0])), jax.random.key(0)
-    each = q_values(hopeful.critics, hopeful.world.two_hot, z, hopeful.prior(z, key))
+    each = hopeful.world.q_values(hopeful.critics, z, hopeful.prior(z, key), hopeful.discount)
     assert float(jnp.max(each) - jnp.min(each)) > 1e-3
     assert float(hopeful.value(z, key)) == pytest.approx(float(jnp.mean(each)), rel=1e-5)
     assert float(replace(hopeful, pessimistic=True).value(z, key)) == pytest.approx(float(jnp.min(each)), rel=1e-5)
@@ -138,7 +139,7 @@ def test_the_policy_is_pulled_towards_demonstrated_actions_alone(cloning: float,
 def test_a_target_holds_the_rewards_that_are_asked_for(steps: int) -> None:
     """The critics begin at 0. Rewards of 1, and the episode terminates after four (PITFALLS 2)."""
     replay, spec = corridor(4, rewards=[1.0] * 4, terminates=True)
-    agent = replace(TD_MPC2, n_step=steps, discount=0.9)
+    agent = replace(TD_MPC2, critic=Critic(n_step=steps), discount=0.9)
     window = draw(replay, 64, agent.window, jax.random.key(0))
     _, targets = agent.td_targets(agent.init(spec, jax.random.key(0)), window, jax.random.key(1))
     left = 4 - np.argmax(window.obs[:, 0], axis=1)

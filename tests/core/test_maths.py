@@ -67,7 +67,13 @@ def test_decoding_survives_extreme_logits() -> None:
     assert np.isfinite(gradient).all()
 
 
-@pytest.mark.parametrize(("bins", "limit"), [(1, 10.0), (101, 0.0), (101, float("inf")), (101, float("nan"))])
+@pytest.mark.parametrize(("bins", "limit"), [(0, 10.0), (101, 0.0), (101, float("inf")), (101, float("nan"))])
 def test_senseless_settings_are_refused(bins: int, limit: float) -> None:
     with pytest.raises(ValueError, match="two-hot needs"):
         TwoHot(bins=bins, limit=limit)
+
+
+def test_a_single_bin_is_the_number_itself() -> None:
+    scalar, logits = TwoHot(bins=1), jnp.array([-3.5])
+    assert float(scalar.decode(logits)) == -3.5
+    assert float(scalar.loss(logits, jnp.float32(2.5))) == 36.0

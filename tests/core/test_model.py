@@ -48,6 +48,22 @@ def test_certain_termination_leaves_nothing_beyond() -> None:
     assert score(Chain(end=2, beyond=1e6)) == 1.0 + 0.5 * 10.0
 
 
+def test_returns_cut_at_several_depths_are_weighed() -> None:
+    """Of three, the first is 1 + V / 2, the second 1 + 10 / 2 + V / 4, the third as above."""
+
+    class Weighed(Chain):
+        weights: tuple[float, ...] = ()
+
+        def depths(self, horizon):  # type: ignore[no-untyped-def]
+            assert horizon == 3
+            return jnp.asarray(self.weights)
+
+    cuts = [1.0 + 0.5 * 1000.0, 6.0 + 0.25 * 1000.0, 31.0 + 0.125 * 1000.0]
+    for weights in ((1.0, 0.0, 0.0), (0.0, 0.0, 1.0), (0.5, 0.25, 0.25)):
+        assert score(Weighed(beyond=1000.0, weights=weights)) == np.dot(cuts, weights)
+    assert score(Weighed(end=2, beyond=1000.0, weights=(0.0, 0.0, 1.0))) == 6.0  # nothing after the end
+
+
 def test_a_model_may_have_no_value_and_no_policy() -> None:
     class Bare(Model):
         def step(self, state, action, key):  # type: ignore[no-untyped-def]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from probes import corridor, counter, remember
 
-from foreplan.core.replay import Replay, Window, extend, fold, insert, n_step, sample
+from foreplan.core.replay import Replay, Window, extend, fold, insert, sample
 from foreplan.core.types import Spec, Step
 
 KEY = jax.random.key(0)
@@ -130,31 +130,6 @@ def test_capacity_is_shared_by_the_environments() -> None:
 def test_observations_that_are_not_flat_are_refused() -> None:
     with pytest.raises(ValueError, match="flat observations"):
         Replay.create(Spec(obs_shape=(8, 8), action_dim=1), 10)
-
-
-def ending() -> Window:
-    """Three steps of: an episode that goes on, one terminated in the second step, one truncated in the second step, and
-    one terminated in the first, with another episode behind."""
-    ends = [[0, 0, 0], [0, 1, 0], [0, 2, 0], [1, 0, 0]]
-    terminated, truncated = np.array(ends) == 1, np.array(ends) == 2
-    over = np.cumsum(terminated | truncated, axis=1) - (terminated | truncated)
-    return Window(
-        obs=jnp.arange(4, dtype=jnp.float32)[None, :, None] * jnp.ones((4, 1, 1)),
-        action=jnp.zeros((4, 3, 1)),
-        reward=jnp.asarray([[1.0, 2.0, 3.0]] * 3 + [[-100.0, 5.0, 7.0]]),
-        terminated=jnp.asarray(terminated),
-        truncated=jnp.asarray(truncated),
-        mask=jnp.asarray(over == 0),
-    )
-
-
-def test_n_step_targets_stop_where_an_episode_ends() -> None:
-    """(PITFALLS 2 and 3) By hand, with discount 0.9."""
-    returns, discount, row = n_step(ending(), 0.9)
-    two, three = 1 + 0.9 * 2, 1 + 0.9 * 2 + 0.81 * 3
-    np.testing.assert_allclose(returns, [three, two, two, -100.0], rtol=1e-6)
-    np.testing.assert_allclose(discount, [0.729, 0.0, 0.81, 0.0], rtol=1e-6)
-    np.testing.assert_array_equal(row, [3, 2, 2, 1])
 
 
 def test_a_fading_buffer_prefers_the_new() -> None:

@@ -17,7 +17,7 @@ from foreplan.core.types import Spec
 from foreplan.nn.dists import SquashedGaussian
 from foreplan.nn.nets import MLP, Block, Ensemble
 from foreplan.planners.mppi import MPPI
-from foreplan.worlds.latent import Imagination, q_values
+from foreplan.worlds.latent import Imagination
 
 SPEC = Spec(obs_shape=(5,), action_dim=2, episode_length=500, terminates=False)
 AGENT = TDMPC2(
@@ -114,7 +114,7 @@ def test_networks_agree(golden: dict[str, np.ndarray]) -> None:
         "next": jax.vmap(it.world.next)(z, action),
         "reward_logits": jax.vmap(it.world.reward_logits)(z, action),
         "q_logits": jax.vmap(it.world.q_logits)(z, action).swapaxes(0, 1),
-        "q_min": jax.vmap(lambda z, a: jnp.min(q_values(target, AGENT.two_hot, z, a)))(z, action)[:, None],
+        "q_min": jax.vmap(lambda z, a: jnp.min(it.world.q_values(target, z, a, it.discount)))(z, action)[:, None],
         "pi_mean": jnp.tanh(policy.mean),
         "pi_log_std": policy.log_std,
     }
@@ -179,6 +179,6 @@ def replace_optimiser_state(it: Learner) -> Learner:
     """Fresh optimisers for weights that did not come from `init`."""
     return replace(
         it,
-        world_optimiser=AGENT.world_optimiser(it.world).init(it.world),
-        policy_optimiser=AGENT.policy_optimiser().init(it.policy),
+        world_optimiser=AGENT.optimiser.of_world(it.world).init(it.world),
+        policy_optimiser=AGENT.optimiser.of_policy().init(it.policy),
     )

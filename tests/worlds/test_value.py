@@ -9,7 +9,8 @@ import pytest
 from probes import corridor, counter, loop, one_hot, remember
 
 from foreplan.core.fitting import Fitting
-from foreplan.core.replay import Replay, returns_to_go
+from foreplan.core.replay import Replay
+from foreplan.core.targets import returns_to_go
 from foreplan.core.types import Spec
 from foreplan.worlds.value import Value, ValueFitting, ValueNetwork, fit_value
 

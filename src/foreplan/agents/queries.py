@@ -18,7 +18,8 @@ from jaxtyping import Array, Bool, Float32, Int32, PRNGKeyArray
 
 from foreplan.core.errors import UsageError
 from foreplan.core.fitting import Fitting, Parts, Scores, Split, fit, transitions
-from foreplan.core.replay import Replay, returns_to_go
+from foreplan.core.replay import Replay
+from foreplan.core.targets import returns_to_go
 from foreplan.nn.network import Perceptron
 
 DISCOUNT = 0.95  # of the values whose drop is watched: some twenty decisions ahead

@@ -26,7 +26,8 @@ from jaxtyping import Array, Float32, Int32, PRNGKeyArray
 
 from foreplan.agents.sac_parts import Batch, Critic, Data, Entropy, Optimiser
 from foreplan.core.learning import descend, hold_out_losses, moving_average, repeat_updates
-from foreplan.core.replay import Replay, Window, fold, n_step
+from foreplan.core.replay import Replay, Window, fold
+from foreplan.core.targets import n_step
 from foreplan.core.types import Metrics, Spec, Step, TimeStep
 from foreplan.nn.dists import SquashedGaussian
 from foreplan.nn.network import Architecture, Heads, Network

@@ -18,31 +18,28 @@ takes the plan's mean; two heads are drawn before the forward pass.
 from dataclasses import dataclass, field
 from functools import partial
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float32, PRNGKeyArray
 
-from foreplan.agents.tdmpc_parts import Learner, Losses, Optimiser
+from foreplan.agents.tdmpc_parts import Critic, Learner, Losses, Optimiser, replanned
 from foreplan.core.learning import (
     descend,
     hold_out_losses,
-    masked_mean,
     moving_average,
     over_batch,
     repeat_updates,
     where_first,
 )
 from foreplan.core.maths import TwoHot, softplus
-from foreplan.core.replay import Replay, Window, n_step
+from foreplan.core.replay import Drawn, Priority, Replay, Window, rewritten
+from foreplan.core.targets import multi_step
 from foreplan.core.types import Metrics, Spec, TimeStep
-from foreplan.nn.dists import SquashedGaussian
 from foreplan.nn.nets import MLP
 from foreplan.nn.stats import RunningScale
 from foreplan.planners.mppi import MPPI, MPPIMemory
 from foreplan.planners.sampling import plan
-from foreplan.worlds.latent import Imagination, LatentWorld, Network, q_values
+from foreplan.worlds.latent import Imagination, LatentWorld, Network
 
 
 @dataclass(frozen=True)
@@ -51,11 +48,13 @@ class TDMPC2:
     network: Network = field(default_factory=Network)
     two_hot: TwoHot = field(default_factory=TwoHot)
     losses: Losses = field(default_factory=Losses)
+    critic: Critic = field(default_factory=Critic)
     optimiser: Optimiser = field(default_factory=Optimiser)
+    priority: Priority = field(default_factory=Priority)
     batch_size: int = 256
     target_rate: float = 0.01
-    n_step: int = 1  # rewards in a target of Q, before its value
-    pessimistic: bool = False  # search by the minimum of the heads, not their mean
+    target_encoder: bool = False  # latents are to become what a slowly moving encoder says (TD-MPC, equation 10)
+    reanalyse: int = 0  # stored states that are planned in anew after every call of `learn` (BMPC)
     discount: float | None = None  # None: from the episode's length
     utd: float = 1.0  # gradient updates a decision
     min_seed_steps: int = (
@@ -65,30 +64,22 @@ class TDMPC2:
     # ------------------------------------------------------------------ what is learned
     def init(self, spec: Spec, key: PRNGKeyArray) -> Learner:
         world_key, policy_key = jax.random.split(key)
-        world = LatentWorld.create(spec, self.network, self.two_hot, world_key)
-        policy = self.network.mlp(self.network.latent, 2 * spec.action_dim, policy_key)
+        world = LatentWorld.create(spec, self.network, self.two_hot, world_key, self.critic.sees)
+        policy = self.network.policy(spec.action_dim, policy_key)
+        drawn = Drawn.zeros(self.batch_size) if self.priority.exponent > 0 else None
         return Learner(
             world=world,
             policy=policy,
             target_critics=jax.tree.map(jnp.copy, world.critics),
-            world_optimiser=self.world_optimiser(world).init(world),
-            policy_optimiser=self.policy_optimiser().init(policy),
+            target_encoder=jax.tree.map(jnp.copy, world.encoder) if self.target_encoder else None,
+            world_optimiser=self.optimiser.of_world(world).init(world),
+            policy_optimiser=self.optimiser.of_policy().init(policy),
             q_scale=RunningScale.create(),
             discount=jnp.asarray(self.discount_for(spec.episode_length), jnp.float32),
+            updates=jnp.zeros((), jnp.int32),
+            drawn=drawn,
+            priority=None if drawn is None else jnp.zeros_like(drawn.weight),
         )
-
-    def world_optimiser(self, world: LatentWorld) -> optax.GradientTransformation:
-        slow = eqx.tree_at(
-            lambda w: w.encoder, jax.tree.map(lambda _: False, world), jax.tree.map(lambda _: True, world.encoder)
-        )
-        return optax.chain(
-            optax.clip_by_global_norm(self.optimiser.clip),
-            optax.adam(self.optimiser.lr),
-            optax.masked(optax.scale(self.optimiser.encoder_lr_scale), slow),
-        )
-
-    def policy_optimiser(self) -> optax.GradientTransformation:
-        return optax.chain(optax.clip_by_global_norm(self.optimiser.clip), optax.adam(self.optimiser.lr, eps=1e-5))
 
     def seed_steps(self, spec: Spec) -> int:
         return max(self.min_seed_steps, 5 * (spec.episode_length or 0))
@@ -102,7 +93,17 @@ class TDMPC2:
     @property
     def window(self) -> int:
         """Transitions in a row that an update looks at."""
-        return self.planner.horizon + self.n_step - 1
+        return self.planner.horizon + self.critic.rewards - 1
+
+    def extras(self, spec: Spec) -> dict[str, Array]:
+        """What the buffer keeps of a decision besides: how surprising it was, and what the planner chose."""
+        kept: dict[str, Array] = {}
+        if self.priority.exponent > 0:
+            kept["priority"] = jnp.zeros((spec.num_envs,))
+        if self.losses.distil > 0:
+            kept["plan"] = jnp.zeros((spec.num_envs, spec.action_dim))
+            kept["planned"] = jnp.zeros((spec.num_envs,), jnp.bool_)
+        return kept
 
     # ------------------------------------------------------------------ 1. act
     def memory(self, spec: Spec) -> MPPIMemory:
@@ -126,12 +127,21 @@ class TDMPC2:
         keys = jax.random.split(key, timestep.first.shape[0])
         obs, first = jnp.asarray(timestep.obs), jnp.asarray(timestep.first)
         actions, memory, invalid = jax.vmap(act_one)(obs, first, memory, keys)
-        return actions, memory, {"invalid_plans": jnp.sum(invalid)}
+        notes = {"plan": memory.mean[:, 0], "planned": jnp.isfinite(actions[:, 0]), "priority": jnp.zeros(first.shape)}
+        kept = {name: notes[name] for name in self.extras(Spec(obs.shape[1:], actions.shape[1], len(first)))}
+        return actions, memory, kept | {"invalid_plans": jnp.sum(invalid)}
 
     def imagination(self, learner: Learner, key: PRNGKeyArray) -> Imagination:
-        """The latent world as a model to plan in, with two critics of those that there are."""
-        critics = learner.world.critics.choose(2, key)
-        return Imagination(learner.world, learner.policy, critics, learner.discount, self.pessimistic)
+        """The latent world as a model to plan in, with two critics of those that there are, or all of them."""
+        critics, search = learner.world.critics, self.critic.search
+        return Imagination(
+            learner.world,
+            learner.policy,
+            critics.choose(2, key) if search == "two" else critics,
+            learner.discount,
+            pessimistic=search == "min",
+            weights=self.critic.weights(self.planner.horizon, learner.updates),
+        )
 
     def look_ahead(
         self, learner: Learner, obs: Float32[Array, "obs"], key: PRNGKeyArray
@@ -162,6 +172,7 @@ class TDMPC2:
             num_updates=num_updates,
             batch_size=self.batch_size,
             horizon=self.window,
+            priority=self.priority,
         )
 
     def update(self, learner: Learner, window: Window, key: PRNGKeyArray) -> tuple[Learner, Metrics]:
@@ -169,26 +180,32 @@ class TDMPC2:
         target_key, world_key, policy_key = jax.random.split(key, 3)
         next_latents, targets = self.td_targets(learner, window, target_key)
         window = window.part(0, self.planner.horizon)
-        (latents, world_metrics), world, world_optimiser = descend(
+        (latents, surprise, world_metrics), world, world_optimiser = descend(
             lambda world: self.world_loss(world, window, next_latents, targets, world_key),
             learner.world,
-            self.world_optimiser(learner.world),
+            self.optimiser.of_world(learner.world),
             learner.world_optimiser,
         )
         (q_scale, policy_metrics), policy, policy_optimiser = descend(
-            lambda policy: self.policy_loss(policy, world, learner.q_scale, latents, window, policy_key),
+            lambda policy: self.policy_loss(policy, world, learner, latents, window, policy_key),
             learner.policy,
-            self.policy_optimiser(),
+            self.optimiser.of_policy(),
             learner.policy_optimiser,
         )
         learner = Learner(
             world=world,
             policy=policy,
             target_critics=moving_average(learner.target_critics, world.critics, self.target_rate),
+            target_encoder=None
+            if learner.target_encoder is None
+            else moving_average(learner.target_encoder, world.encoder, self.target_rate),
             world_optimiser=world_optimiser,
             policy_optimiser=policy_optimiser,
             q_scale=q_scale,
             discount=learner.discount,
+            updates=learner.updates + 1,
+            drawn=window.drawn,
+            priority=None if window.drawn is None else surprise,
         )
         return learner, world_metrics | policy_metrics
 
@@ -204,26 +221,29 @@ class TDMPC2:
         return hold_out_losses(loss, replay, self.window, key)
 
     def td_targets(self, learner: Learner, window: Window, key: PRNGKeyArray) -> tuple[Array, Array]:
-        """(next latents [batch, H, latent], n-step returns [batch, H] that end in the minimum of two target Q)."""
+        """(next latents [batch, H, latent], targets [batch, H] of the critics). A value is the least of two Q."""
         head_key, action_key = jax.random.split(key)
-        critics, horizon = learner.target_critics.choose(2, head_key), self.planner.horizon
+        world, horizon, critic = learner.world, self.planner.horizon, self.critic
+        heads = learner.target_critics.choose(2, head_key)
 
-        def value(z: Array, key: PRNGKeyArray) -> Array:
-            action, _ = SquashedGaussian.of(learner.policy(z)).sample(key)
-            return jnp.min(q_values(critics, self.two_hot, z, action))
+        def value(obs: Array, key: PRNGKeyArray) -> Array:
+            z = world.encode(obs)
+            action, _ = world.chosen(learner.policy, z).sample(key)
+            return jnp.min(world.q_values(heads, z, action, learner.discount))
 
-        latents = over_batch(learner.world.encode)(window.obs[:, 1:])
-        parts = [n_step(window.part(t, self.n_step), learner.discount) for t in range(horizon)]
-        returns, discounts, lengths = (jnp.stack(leaf, axis=1) for leaf in zip(*parts, strict=True))
-        steps = jnp.arange(horizon, dtype=jnp.int32)[None, :]
-        last = latents[jnp.arange(returns.shape[0])[:, None], jnp.maximum(0, steps + lengths - 1)]
-        values = over_batch(value)(last, jax.random.split(action_key, returns.shape))
-        return latents[:, :horizon], returns + discounts * values
+        weight = critic.td_lambda if critic.target == "lambda" else 1.0
+        targets = multi_step(window, horizon, value, learner.discount, action_key, weight)
+        if critic.sees == "next":  # what remains after the first reward; 0 after a termination
+            targets = (targets - window.reward[:, :horizon]) / learner.discount
+        encoder = learner.target_encoder or world.encoder
+        latents = over_batch(lambda obs: world.latent(encoder(obs)))(window.obs[:, 1 : horizon + 1])
+        return latents, targets
 
     def world_loss(
         self, world: LatentWorld, window: Window, next_latents: Array, targets: Array, key: PRNGKeyArray
-    ) -> tuple[Array, tuple[Array, Metrics]]:
-        """The joint loss (TD-MPC2, equation 3), and the latents [batch, H + 1, latent] of the rollout."""
+    ) -> tuple[Array, tuple[Array, Array, Metrics]]:
+        """The joint loss (TD-MPC2, equation 3), the latents [batch, H + 1, latent] of the rollout, and how far the
+        critics are from their targets [batch]."""
         horizon, weight = self.planner.horizon, self.losses
 
         def unroll(obs: Array, actions: Array) -> Array:
@@ -242,7 +262,7 @@ class TDMPC2:
             z_true: Array,
             key: PRNGKeyArray,
         ) -> Metrics:
-            q_logits = world.q_logits(z, action, key if self.network.dropout > 0 else None)
+            q_logits = world.q_logits(z, action, key if self.network.dropout > 0 else None, z_next)
             losses = {
                 "consistency": jnp.mean((z_next - z_true) ** 2),
                 "reward": self.two_hot.loss(world.reward_logits(z, action), reward),
@@ -251,6 +271,8 @@ class TDMPC2:
             if world.continuation is not None:
                 logit = world.continue_logit(z_next)
                 losses["continuation"] = softplus(jnp.where(terminated, logit, -logit))
+            if window.drawn is not None:
+                losses["surprise"] = jnp.mean(jnp.abs(jax.vmap(self.two_hot.decode)(q_logits) - target))
             return losses
 
         latents = jax.vmap(unroll)(window.obs[:, 0], window.action)
@@ -265,33 +287,34 @@ class TDMPC2:
             jax.random.split(key, window.reward.shape),
         )
         real = window.mask.astype(jnp.float32) * self.losses.rho ** jnp.arange(horizon, dtype=jnp.float32)[None, :]
+        surprise = jax.lax.stop_gradient(jnp.sum(losses.pop("surprise", jnp.zeros(real.shape)) * real, axis=1)) + 1e-6
+        if window.drawn is not None:
+            real = real * window.drawn.weight[:, None]
         losses = {name: jnp.mean(loss * real) for name, loss in losses.items()}
         total = sum(getattr(weight, name) * loss for name, loss in losses.items())
         metrics = {f"{name}_loss": loss for name, loss in losses.items()}
-        return total, (jax.lax.stop_gradient(latents), metrics)
+        return total, (jax.lax.stop_gradient(latents), surprise, metrics)
 
     def policy_loss(
-        self, policy: MLP, world: LatentWorld, q_scale: RunningScale, latents: Array, window: Window, key: PRNGKeyArray
+        self, policy: MLP, world: LatentWorld, learner: Learner, latents: Array, window: Window, key: PRNGKeyArray
     ) -> tuple[Array, tuple[RunningScale, Metrics]]:
         """-(Q / scale + coefficient * entropy), over the latents of the rollout (TD-MPC2, equation 4)."""
         head_key, action_key = jax.random.split(key)
-        critics = world.critics.choose(2, head_key)
+        critics, least = world.critics.choose(2, head_key), self.critic.improve == "min"
 
         def evaluate(z: Array, key: PRNGKeyArray) -> tuple[Array, Array]:
-            action, log_prob = SquashedGaussian.of(policy(z)).sample(key)
-            return jnp.mean(q_values(critics, self.two_hot, z, action)), -log_prob
+            action, log_prob = world.chosen(policy, z).sample(key)
+            q = world.q_values(critics, z, action, learner.discount)
+            return jnp.min(q) if least else jnp.mean(q), -log_prob
 
         q, entropy = over_batch(evaluate)(latents, jax.random.split(action_key, latents.shape[:2]))
-        q_scale = q_scale.update(jax.lax.stop_gradient(q[:, 0]))
+        q_scale = learner.q_scale.update(jax.lax.stop_gradient(q[:, 0]))
         reached = jnp.concatenate([jnp.ones_like(window.mask[:, :1]), window.mask], axis=1)
         steps = jnp.arange(reached.shape[1], dtype=jnp.float32)[None, :]
         weight = reached.astype(jnp.float32) * self.losses.rho**steps
         bonus = self.losses.entropy * window.action.shape[-1] * entropy
-        loss = -jnp.mean(weight * (q / q_scale.value + bonus))
-        if window.demo is not None and self.losses.cloning > 0:
-            modes = over_batch(lambda z: SquashedGaussian.of(policy(z)).mode())(latents[:, :-1])
-            apart = jnp.mean((modes - window.action) ** 2, axis=-1)
-            loss = loss + self.losses.cloning * masked_mean(apart, window.mask & window.demo[:, None])
+        loss = -jnp.mean(weight * (self.losses.policy * q / q_scale.value + bonus))
+        loss = loss + self.losses.imitation(lambda z: world.chosen(policy, z).mode(), latents[:, :-1], window)
         metrics = {
             "policy_loss": loss,
             "policy_entropy": jnp.mean(entropy),
@@ -299,3 +322,13 @@ class TDMPC2:
             "q_scale": q_scale.value,
         }
         return loss, (q_scale, metrics)
+
+    # ------------------------------------------------------------------ 3. what learning changes in the buffer
+    @partial(jax.jit, static_argnames="self", donate_argnames="replay")
+    def relabel(self, learner: Learner, replay: Replay, key: PRNGKeyArray) -> Replay:
+        """New priorities where the last batch was drawn, and new plans for a few stored observations."""
+        if learner.drawn is not None and learner.priority is not None:
+            replay = rewritten(replay, learner.drawn.row, learner.drawn.env, {"priority": learner.priority})
+        if self.losses.distil == 0 or self.reanalyse == 0:
+            return replay
+        return replanned(self, learner, replay, self.reanalyse, key)

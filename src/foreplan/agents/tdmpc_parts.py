@@ -1,14 +1,22 @@
 """The parts of TD-MPC2's configuration, and what it learns; what they do stands in `agents/tdmpc.py`."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import equinox as eqx
+import jax
+import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float32
+from jaxtyping import Array, Float32, Int32, PRNGKeyArray
 
+from foreplan.core.errors import UsageError
+from foreplan.core.learning import masked_mean, over_batch
+from foreplan.core.replay import Drawn, Replay, Window, beginnings, rewritten
+from foreplan.core.types import Agent, Spec, TimeStep
 from foreplan.nn.nets import MLP, Ensemble
 from foreplan.nn.stats import RunningScale
-from foreplan.worlds.latent import LatentWorld
+from foreplan.worlds.latent import LatentWorld, Sees
 
 
 @dataclass(frozen=True)
@@ -20,8 +28,61 @@ class Losses:
     value: float = 0.1
     continuation: float = 1.0
     rho: float = 0.5  # weight of each further step of the rollout
+    policy: float = 1.0  # of its Q
     entropy: float = 1e-4
     cloning: float = 1.0  # of the policy's squared distance to demonstrated actions, where there are any
+    distil: float = 0.0  # of the same to what the planner chose there (BMPC, Wang et al. 2025)
+
+    def imitation(
+        self, mode: Callable[[Array], Array], latents: Float32[Array, "batch horizon latent"], window: Window
+    ) -> Float32[Array, ""]:
+        """How far the policy's modes are from what was demonstrated, and from what the planner chose."""
+        lessons = []
+        if window.demo is not None and self.cloning > 0:
+            lessons.append((self.cloning, window.action, window.demo[:, None]))
+        if self.distil > 0:
+            lessons.append((self.distil, window.extras["plan"], window.extras["planned"]))
+        loss = jnp.zeros(())
+        for weight, actions, known in lessons:
+            apart = jnp.mean((over_batch(mode)(latents) - actions) ** 2, axis=-1)
+            loss = loss + weight * masked_mean(apart, window.mask & known)
+        return loss
+
+
+@dataclass(frozen=True)
+class Critic:
+    """What the value learns from, what it sees, and how the search asks it."""
+
+    target: Literal["td", "lambda", "return"] = "td"
+    n_step: int = 1  # rewards in a target at most, before its value
+    td_lambda: float = 0.95  # of lambda targets
+    longest: int = 500  # rewards in a return at most
+    sees: Sees = "action"  # Q(z, a); Q(z, a, predicted reward); R(z, a) + discount V(next latent)
+    improve: Literal["mean", "min"] = "mean"  # of two heads, which the policy is to raise
+    search: Literal["two", "mean", "min"] = "two"  # the mean of two heads at random, of all heads, the least of all
+    depths: Literal["last", "every", "growing"] = "last"  # at which a plan's return is cut: the mean over every depth
+    growth: int = 25_000  # updates until a growing horizon is whole (TD-MPC, appendix C)
+
+    def __post_init__(self) -> None:
+        for name in ("n_step", "longest", "growth"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"critic.{name} is {getattr(self, name)}; accepted: whole numbers from 1")
+        if not 0 <= self.td_lambda <= 1:
+            raise UsageError(f"critic.td_lambda is {self.td_lambda}; accepted: 0 to 1")
+
+    @property
+    def rewards(self) -> int:
+        """In a target, at most."""
+        return self.longest if self.target == "return" else self.n_step
+
+    def weights(self, horizon: int, updates: Int32[Array, ""]) -> Float32[Array, "horizon"] | None:
+        """How much each depth of a plan counts: see `Model.depths`."""
+        if self.depths == "last":
+            return None
+        if self.depths == "every":
+            return jnp.full((horizon,), 1.0 / horizon)
+        grown = jnp.minimum(1.0, updates.astype(jnp.float32) / self.growth)
+        return jax.nn.one_hot((grown * (horizon - 1)).astype(jnp.int32), horizon, dtype=jnp.float32)
 
 
 @dataclass(frozen=True)
@@ -30,12 +91,42 @@ class Optimiser:
     encoder_lr_scale: float = 0.3
     clip: float = 20.0  # of the gradient's global norm
 
+    def of_world(self, world: LatentWorld) -> optax.GradientTransformation:
+        slow = eqx.tree_at(
+            lambda w: w.encoder, jax.tree.map(lambda _: False, world), jax.tree.map(lambda _: True, world.encoder)
+        )
+        return optax.chain(
+            optax.clip_by_global_norm(self.clip),
+            optax.adam(self.lr),
+            optax.masked(optax.scale(self.encoder_lr_scale), slow),
+        )
+
+    def of_policy(self) -> optax.GradientTransformation:
+        return optax.chain(optax.clip_by_global_norm(self.clip), optax.adam(self.lr, eps=1e-5))
+
 
 class Learner(eqx.Module):
     world: LatentWorld
     policy: MLP
     target_critics: Ensemble
+    target_encoder: MLP | None  # None: what latents are to be is said by the encoder itself
     world_optimiser: optax.OptState
     policy_optimiser: optax.OptState
     q_scale: RunningScale
     discount: Float32[Array, ""]
+    updates: Int32[Array, ""]
+    drawn: Drawn | None  # from where in the buffer the last batch came, and its priorities; None: drawn uniformly
+    priority: Float32[Array, "batch"] | None
+
+
+def replanned(agent: Agent, learner: Learner, replay: Replay, number: int, key: PRNGKeyArray) -> Replay:
+    """The buffer with what the planner chooses today where `number` stored transitions begin (lazy reanalysis; BMPC,
+    section 4.2)."""
+    place_key, plan_key = jax.random.split(key)
+    begin, env = beginnings(replay, number, place_key)
+    row, none = (replay.head - replay.size + begin) % replay.capacity, jnp.zeros((number,))
+    obs, ended = jnp.asarray(replay.steps.obs)[row, env], jnp.zeros((number,), jnp.bool_)
+    timestep = TimeStep(obs=obs, reward=none, terminated=ended, truncated=ended, first=~ended)
+    memory = agent.memory(Spec(obs.shape[1:], replay.steps.action.shape[-1], num_envs=number))
+    _, _, notes = agent.act(learner, timestep, memory, plan_key, True)
+    return rewritten(replay, row, env, {name: notes[name] for name in ("plan", "planned")})

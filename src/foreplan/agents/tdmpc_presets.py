@@ -1,7 +1,11 @@
-"""TD-MPC2 by size: one for a CPU, and those of the paper."""
+"""TD-MPC2 by size: one for a CPU, and those of the paper; and the TD-MPC before it."""
+
+from dataclasses import replace
 
 from foreplan.agents.tdmpc import TDMPC2
+from foreplan.agents.tdmpc_parts import Critic, Losses, Optimiser
 from foreplan.core.maths import TwoHot
+from foreplan.core.replay import Priority
 from foreplan.planners.mppi import MPPI
 from foreplan.worlds.latent import Network
 
@@ -20,11 +24,37 @@ SIZES: dict[str, TDMPC2] = {
             latent=64, width=128, encoder_width=128, heads=2, dropout=0.0, activation="silu", normalise_latent=False
         ),
         two_hot=TwoHot(bins=51),
-        n_step=3,
+        critic=Critic(n_step=3, search="min"),
     ),
     "1m": _sized(latent=128, width=384, encoder_width=256, encoder_layers=2, heads=2),
     "5m": _sized(latent=512, width=512, encoder_width=256, encoder_layers=2),  # the paper's
     "19m": _sized(latent=768, width=1024, encoder_width=1024, encoder_layers=3),
     "48m": _sized(latent=768, width=1792, encoder_width=1792, encoder_layers=4),
     "317m": _sized(latent=1376, width=4096, encoder_width=4096, encoder_layers=5, heads=8),
+}
+
+
+def _original(planner: MPPI, width: int, encoder_width: int, batch_size: int) -> TDMPC2:
+    """TD-MPC (Hansen, Wang, Su 2022; its tables 4 and 5): rewards and values are scalars, latents plain vectors, the
+    policy has no entropy, the horizon grows, and windows are drawn by the critics' error."""
+    network = Network(50, width, encoder_width, heads=2, dropout=0.0, activation="elu", group=0)
+    return TDMPC2(
+        planner=planner,
+        network=replace(network, normalise_latent=False, layer_norm="critic", policy_noise=0.05),
+        two_hot=TwoHot(bins=1),
+        losses=Losses(consistency=2.0, reward=0.5, value=0.2, entropy=0.0),  # its value loss is the sum of two heads
+        critic=Critic(improve="min", search="min", depths="growing"),
+        optimiser=Optimiser(lr=1e-3, encoder_lr_scale=1.0, clip=10.0),
+        priority=Priority(exponent=0.6, correction=0.4),
+        batch_size=batch_size,
+        target_rate=0.005,  # there 0.01 every other update
+        target_encoder=True,
+    )
+
+
+ORIGINAL_SIZES: dict[str, TDMPC2] = {
+    "nano": _original(
+        MPPI(num_samples=128, num_proposals=8, num_elites=24, iterations=4, temperature=1.0), 128, 128, batch_size=256
+    ),
+    "paper": _original(MPPI(horizon=5, num_proposals=25, scale="raw"), 512, 256, batch_size=512),
 }

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float32, PRNGKeyArray
 
-from foreplan.core.replay import Replay, Window, draw, sample
+from foreplan.core.replay import UNIFORM, Priority, Replay, Window, draw, sample
 from foreplan.core.types import Learner, Metrics
 
 T = TypeVar("T")
@@ -40,13 +40,14 @@ def repeat_updates(
     batch_size: int,
     horizon: int,
     fade: float = 0.0,
+    priority: Priority = UNIFORM,
 ) -> tuple[Learner, Metrics]:
     """`num_updates` times sample and update, as one scan on the device. The metrics are means over the updates. For
-    `fade` see `core.replay.sample`."""
+    `fade` and `priority` see `core.replay.sample`."""
 
     def once(learner: Learner, key: PRNGKeyArray) -> tuple[Learner, Metrics]:
         sample_key, update_key = jax.random.split(key)
-        return update(learner, sample(replay, batch_size, horizon, sample_key, fade), update_key)
+        return update(learner, sample(replay, batch_size, horizon, sample_key, fade, priority), update_key)
 
     if num_updates == 1:  # a scan of one still copies its carry
         return once(learner, key)

@@ -23,15 +23,15 @@ def softplus(x: Float32[Array, "*any"]) -> Float32[Array, "*any"]:
 @dataclass(frozen=True)
 class TwoHot:
     """A scalar as a categorical distribution over `bins` points, evenly spaced in symlog space between +-`limit`, or,
-    where `linear`, in its own space."""
+    where `linear`, in its own space. With a single bin it is the scalar itself, fitted by squared error."""
 
     bins: int = 101
     limit: float = 10.0
     linear: bool = False
 
     def __post_init__(self) -> None:
-        if self.bins < 2 or not 0 < self.limit < float("inf"):
-            raise ValueError(f"two-hot needs at least 2 bins and a finite limit > 0, not {self.bins} and {self.limit}")
+        if self.bins < 1 or not 0 < self.limit < float("inf"):
+            raise ValueError(f"two-hot needs at least 1 bin and a finite limit > 0, not {self.bins} and {self.limit}")
 
     @property
     def spacing(self) -> float:
@@ -47,10 +47,14 @@ class TwoHot:
 
     def decode(self, logits: Float32[Array, "bins"]) -> Float32[Array, ""]:
         """The distribution's mean, from symlog space. One pass: both sums come from the same unnormalised weights."""
+        if self.bins == 1:
+            return logits[0]
         weights = jnp.exp(logits - jax.lax.stop_gradient(jnp.max(logits)))
         mean = (weights @ self.centres()) / jnp.sum(weights)
         return mean if self.linear else symexp(mean)
 
     def loss(self, logits: Float32[Array, "bins"], target: Float32[Array, ""]) -> Float32[Array, ""]:
         """Cross-entropy between the prediction and the two-hot target."""
+        if self.bins == 1:
+            return (logits[0] - target) ** 2
         return jax.nn.logsumexp(logits) - self.encode(target) @ logits

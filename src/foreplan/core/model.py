@@ -38,6 +38,12 @@ class Model(eqx.Module):
         del state, key
         return None
 
+    def depths(self, horizon: int) -> Float32[Array, "horizon"] | None:
+        """How much the return counts that is cut after 1, 2, .. `horizon` steps, with the value there; None: only the
+        last does."""
+        del horizon
+        return None
+
 
 class Repeated(Model):
     """`model`, with every action done `times` times: a step is a decision. Nothing is earned after the end."""
@@ -61,23 +67,33 @@ class Repeated(Model):
     def prior(self, state: State, key: PRNGKeyArray) -> Float32[Array, "action"] | None:
         return self.model.prior(state, key)
 
+    def depths(self, horizon: int) -> Float32[Array, "horizon"] | None:
+        return self.model.depths(horizon)
+
 
 def returns(
     model: Model, state: State, actions: Float32[Array, "horizon action"], key: PRNGKeyArray
 ) -> Float32[Array, ""]:
-    """G = sum_{t<H} discount_t R(s_t, a_t) + discount_H V(s_H), with discount_t the product of the step discounts.
+    """G = sum_{t<H} discount_t R(s_t, a_t) + discount_H V(s_H), with discount_t the product of the step discounts; or
+    the mean of such sums over the depths H that count, by `Model.depths`.
 
     Candidates scored with the same `key` share their random numbers, so that they differ by their actions alone.
     """
-    keys = jax.random.split(key, actions.shape[0] + 1)
+    keys, weights = jax.random.split(key, actions.shape[0] + 1), model.depths(actions.shape[0])
 
-    def step(carry: tuple[State, Array, Array], at: tuple[Array, Array]) -> tuple[tuple[State, Array, Array], None]:
+    def step(
+        carry: tuple[State, Array, Array], at: tuple[Array, Array]
+    ) -> tuple[tuple[State, Array, Array], Array | None]:
         state, total, discount = carry
         state, reward, step_discount = model.step(state, *at)
-        return (state, total + discount * reward, discount * step_discount), None
+        total, discount = total + discount * reward, discount * step_discount
+        cut = None if weights is None else total + discount * model.value(state, keys[-1])
+        return (state, total, discount), cut
 
     begin, unroll = (state, jnp.zeros(()), jnp.ones(())), min(UNROLLED, actions.shape[0])
-    (state, total, discount), _ = jax.lax.scan(step, begin, (actions, keys[:-1]), unroll=unroll)
+    (state, total, discount), cuts = jax.lax.scan(step, begin, (actions, keys[:-1]), unroll=unroll)
+    if weights is not None:
+        return jnp.dot(weights, cuts)
     return total + discount * model.value(state, keys[-1])
 
 

@@ -5,7 +5,7 @@ stored transition, so the steps just before an end, and episodes shorter than th
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -13,11 +13,35 @@ from typing import Any, TypeVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float32, Int32, PRNGKeyArray
+from jaxtyping import Array, Bool, Float32, Int32, PRNGKeyArray, Shaped
 
 from foreplan.core.types import Spec, Step
 
 T = TypeVar("T")
+
+
+class Drawn(eqx.Module):
+    """From where in the buffer windows begin, and how much each must count to make up for being drawn by priority."""
+
+    row: Int32[Array, "batch"]
+    env: Int32[Array, "batch"]
+    weight: Float32[Array, "batch"]
+
+    @classmethod
+    def zeros(cls, batch_size: int) -> "Drawn":
+        return cls(*(jnp.zeros((batch_size,), kind) for kind in (jnp.int32, jnp.int32, jnp.float32)))
+
+
+@dataclass(frozen=True)
+class Priority:
+    """Prioritised replay (Schaul et al. 2016, equations 1 and 2), by the "priority" that the buffer keeps as an extra.
+    A transition whose priority is 0 was never learned from: it counts as the largest."""
+
+    exponent: float = 0.0  # 0: windows are drawn uniformly
+    correction: float = 0.4  # exponent of the weights that make up for it
+
+
+UNIFORM = Priority()
 
 
 class Window(eqx.Module):
@@ -31,11 +55,12 @@ class Window(eqx.Module):
     mask: Bool[Array, "*batch horizon"]
     extras: dict[str, Array] = eqx.field(default_factory=dict)
     demo: Bool[Array, "*batch"] | None = None  # which are demonstrations; None where the buffer has none
+    drawn: Drawn | None = None  # only where windows are drawn by priority
 
     def part(self, begin: int, length: int) -> "Window":
         """Of windows [batch, H, ...] the transitions from `begin` on."""
-        cut = jax.tree.map(lambda leaf: leaf[:, begin : begin + length], replace(self, demo=None))
-        return replace(cut, obs=self.obs[:, begin : begin + length + 1], demo=self.demo)
+        cut = jax.tree.map(lambda leaf: leaf[:, begin : begin + length], replace(self, demo=None, drawn=None))
+        return replace(cut, obs=self.obs[:, begin : begin + length + 1], demo=self.demo, drawn=self.drawn)
 
 
 class Replay(eqx.Module):
@@ -107,16 +132,25 @@ def extend(replay: Replay, steps: Step, keep: Bool[Array, "n"]) -> Replay:
     )
 
 
-def sample(replay: Replay, batch_size: int, horizon: int, key: PRNGKeyArray, fade: float = 0.0) -> Window:
+def sample(
+    replay: Replay,
+    batch_size: int,
+    horizon: int,
+    key: PRNGKeyArray,
+    fade: float = 0.0,
+    priority: Priority = UNIFORM,
+) -> Window:
     """`batch_size` windows of `horizon` transitions, their beginnings uniform over all that is stored. With `fade` a
-    beginning is drawn with a probability that goes as (its place from the oldest to the newest)^fade. Demonstrations
-    have their share, and while nothing else is stored they have it all."""
+    beginning is drawn with a probability that goes as (its place from the oldest to the newest)^fade, or else by
+    `priority`. Demonstrations have their share, and while nothing else is stored they have it all."""
     if replay.demos is None:
-        return draw(replay, batch_size, horizon, key, fade)
+        return draw(replay, batch_size, horizon, key, fade, priority=priority)
     number = round(replay.demo_share * batch_size)
     own_key, demo_key = jax.random.split(key)
     theirs = draw(replay.demos, batch_size, horizon, demo_key)
-    own = draw(replay, batch_size - number, horizon, own_key, fade)
+    own = draw(replay, batch_size - number, horizon, own_key, fade, priority=priority)
+    if own.drawn is not None:  # demonstrations have no priorities to be changed: a row that there is not
+        theirs = replace(theirs, drawn=Drawn(*(jnp.full((batch_size,), x) for x in (replay.capacity, 0, 1.0))))
     both = jax.tree.map(
         lambda d, o: jnp.concatenate([d[:number], jnp.where(replay.size > 0, o, d[number:])]), theirs, own
     )
@@ -124,10 +158,20 @@ def sample(replay: Replay, batch_size: int, horizon: int, key: PRNGKeyArray, fad
 
 
 def draw(
-    replay: Replay, batch_size: int, horizon: int, key: PRNGKeyArray, fade: float = 0.0, held: bool = False
+    replay: Replay,
+    batch_size: int,
+    horizon: int,
+    key: PRNGKeyArray,
+    fade: float = 0.0,
+    held: bool = False,
+    priority: Priority = UNIFORM,
 ) -> Window:
     """`sample` from the buffer itself, without its demonstrations; with `held`, from the episodes held out."""
-    begin, env = beginnings(replay, batch_size, key, fade, held)
+    weight = None
+    if priority.exponent > 0:
+        begin, env, weight = by_priority(replay, batch_size, key, priority)
+    else:
+        begin, env = beginnings(replay, batch_size, key, fade, held)
     order = begin[:, None] + jnp.arange(horizon, dtype=jnp.int32)[None, :]
     rows = (replay.head - replay.size + order) % replay.capacity
     steps = jax.tree.map(lambda ring: ring[rows, env[:, None]], replay.steps)
@@ -141,11 +185,40 @@ def draw(
         truncated=steps.truncated,
         mask=(before == 0) & (order < replay.size),
         extras=steps.extras,
+        drawn=None if weight is None else Drawn(rows[:, 0], env, weight),
     )
 
 
+def by_priority(
+    replay: Replay, number: int, key: PRNGKeyArray, priority: Priority
+) -> tuple[Int32[Array, "number"], Int32[Array, "number"], Float32[Array, "number"]]:
+    """(place from the oldest, environment, weight) of transitions drawn by priority; none of those held out."""
+    known, episode = replay.steps.extras["priority"], jnp.asarray(replay.steps.episode)
+    there = jnp.arange(replay.capacity, dtype=jnp.int32)[:, None] < replay.size
+    there = there & ~held_out(episode, replay.hold_out)
+    largest = jnp.max(jnp.where(there, known, 0.0))
+    known = jnp.where(known > 0.0, known, jnp.where(largest > 0.0, largest, 1.0))
+    mass = jnp.where(there, known**priority.exponent, 0.0).reshape(-1)
+    below = jnp.cumsum(mass)
+    index = jnp.searchsorted(below, below[-1] * jax.random.uniform(key, (number,)), side="right")
+    index = jnp.minimum(index, mass.size - 1).astype(jnp.int32)
+    share = jnp.maximum(mass[index], 1e-30) / below[-1]
+    weight = (share * jnp.sum(there, dtype=jnp.float32)) ** -priority.correction
+    row, env = jnp.divmod(index, known.shape[1])
+    return (row - replay.head + replay.size) % replay.capacity, env, weight / jnp.max(weight)
+
+
+def rewritten(
+    replay: Replay, row: Int32[Array, "n"], env: Int32[Array, "n"], extras: Mapping[str, Shaped[Array, "n ..."]]
+) -> Replay:
+    """The buffer with these extras of some transitions; one in a row beyond the last is dropped."""
+    known = dict(replay.steps.extras)
+    new = {name: jnp.asarray(known[name]).at[row, env].set(value, mode="drop") for name, value in extras.items()}
+    return replace(replay, steps=replace(replay.steps, extras=known | new))
+
+
 def beginnings(
-    replay: Replay, number: int, key: PRNGKeyArray, fade: float, held: bool
+    replay: Replay, number: int, key: PRNGKeyArray, fade: float = 0.0, held: bool = False
 ) -> tuple[Int32[Array, "number"], Int32[Array, "number"]]:
     """(place from the oldest, environment) of transitions at random. Each is the first of some tries that is held out
     or not, as is asked for; where all tries fail, one of the other kind."""
@@ -170,44 +243,6 @@ def held_out(episode: Int32[Array, "*n"], share: float) -> Bool[Array, "*n"]:
     volume 3, section 6.4): among any that follow each other, nearly the share that is asked for."""
     hashed = (episode + 1).astype(jnp.uint32) * jnp.uint32(2654435769)
     return hashed < jnp.uint32(int(share * 2**32))
-
-
-def n_step(
-    window: Window, discount: float | Float32[Array, ""]
-) -> tuple[Float32[Array, "batch"], Float32[Array, "batch"], Int32[Array, "batch"]]:
-    """(return, discount, row) of windows, so that return + discount * V(obs[row]) is the n-step target of V at their
-    first observation. It stops where the episode ends: the discount is 0 after termination, and that of the steps that
-    were taken after truncation (Sutton and Barto 2018, equation 7.1)."""
-    real = window.mask.astype(jnp.float32)
-    powers = discount ** jnp.arange(window.reward.shape[1], dtype=jnp.float32)
-    length = jnp.sum(window.mask, axis=1, dtype=jnp.int32)
-    ended = window.terminated[jnp.arange(length.shape[0]), length - 1]
-    beyond = jnp.where(ended, 0.0, discount ** length.astype(jnp.float32))
-    return (window.reward * real) @ powers, beyond, length
-
-
-def returns_to_go(
-    replay: Replay, values: Float32[Array, "capacity env"], discount: float | Float32[Array, ""], weight: float
-) -> Float32[Array, "capacity env"]:
-    """Of each transition G = r + discount (1 - terminated) ((1 - weight) V + weight G'), in the rows of the buffer,
-    demonstrations apart; V, in `values`, is that of its `next_obs`, and G' the same of the transition after it. A
-    weight of 1 gives Monte-Carlo returns, less lambda-returns (Sutton and Barto 2018, section 12.2). Where an episode
-    was truncated, or the buffer ends, what would have come is unknown: the value stands for it, as it does not after
-    termination."""
-    order = (replay.head - replay.size + jnp.arange(replay.capacity, dtype=jnp.int32)) % replay.capacity
-    rows = jax.tree.map(lambda ring: ring[order], (replay.steps, values))
-    newest = jnp.arange(replay.capacity, dtype=jnp.int32) == replay.size - 1
-
-    def back(
-        later: Float32[Array, "env"], at: tuple[Step, Float32[Array, "env"], Bool[Array, ""]]
-    ) -> tuple[Float32[Array, "env"], Float32[Array, "env"]]:
-        step, value, last = at
-        ahead = jnp.where(last | step.truncated, value, (1.0 - weight) * value + weight * later)
-        found = jnp.asarray(step.reward) + discount * jnp.where(step.terminated, 0.0, ahead)
-        return found, found
-
-    _, found = jax.lax.scan(back, jnp.zeros_like(rows[1][0]), (*rows, newest), reverse=True)
-    return jnp.zeros_like(found).at[order].set(found)
 
 
 def fold(

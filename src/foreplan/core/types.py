@@ -96,6 +96,14 @@ class Refits(Agent, Protocol):
 
 
 @runtime_checkable
+class Relabels(Agent, Protocol):
+    """An agent whose learning also changes what the buffer keeps besides transitions, its `extras`: it is called after
+    every call of `learn`."""
+
+    def relabel(self, learner: Learner, replay: Any, key: PRNGKeyArray) -> Any: ...
+
+
+@runtime_checkable
 class Validates(Agent, Protocol):
     """An agent whose UTD can be adapted while it learns: it says its loss on the episodes that the buffer holds out,
     and on those that it trains on. It is traced."""

@@ -42,3 +42,21 @@ class SquashedGaussian(eqx.Module):
         noise = (jnp.arctanh(bounded) - self.mean) * jnp.exp(-self.log_std)
         gaussian = -0.5 * noise * noise - self.log_std - 0.5 * jnp.log(2.0 * jnp.pi)
         return jnp.sum(gaussian - jnp.log1p(-bounded * bounded))
+
+
+class NoisyTanh(eqx.Module):
+    """tanh(outputs) with normal noise of a deviation that is given, cut at `cut`: the policy of TD-MPC (Hansen et al.
+    2022, section 4). The gradient passes the bounds of the action space as if they were not there."""
+
+    outputs: Float32[Array, "action"]
+    std: float = eqx.field(static=True)
+    cut: float = eqx.field(static=True, default=0.3)
+
+    def mode(self) -> Float32[Array, "action"]:
+        return jnp.tanh(self.outputs)
+
+    def sample(self, key: PRNGKeyArray) -> tuple[Float32[Array, "action"], Float32[Array, ""]]:
+        """(action, 0): the entropy does not depend on the parameters."""
+        noise = self.std * jax.random.normal(key, self.outputs.shape, jnp.float32)
+        action = self.mode() + jnp.clip(noise, -self.cut, self.cut)
+        return action + jax.lax.stop_gradient(jnp.clip(action, -1.0, 1.0) - action), jnp.zeros(())

@@ -28,7 +28,13 @@ def silu(x: Float32[Array, "*n"]) -> Float32[Array, "*n"]:
     return x / (1.0 + jnp.exp(-x))
 
 
-ACTIVATIONS: dict[str, Activation] = {"mish": mish, "silu": silu, "relu": jax.nn.relu, "elu": jax.nn.elu}
+ACTIVATIONS: dict[str, Activation] = {
+    "mish": mish,
+    "silu": silu,
+    "relu": jax.nn.relu,
+    "elu": jax.nn.elu,
+    "tanh": jnp.tanh,
+}
 
 
 def simnorm(x: Float32[Array, "n"], group: int = 8) -> Float32[Array, "n"]:
@@ -53,13 +59,17 @@ def normalise(
 
 
 class Linear(eqx.Module):
-    """W x + b, W truncated normal with standard deviation `std` (before truncation at two of them), b zero."""
+    """W x + b, W truncated normal with standard deviation `std` (before truncation at two of them) or, where that is
+    None, orthogonal; b zero."""
 
     weight: Float32[Array, "out in"]
     bias: Float32[Array, "out"]
 
-    def __init__(self, inputs: int, outputs: int, key: PRNGKeyArray, std: float = 0.02):
-        self.weight = std * jax.random.truncated_normal(key, -2.0, 2.0, (outputs, inputs), jnp.float32)
+    def __init__(self, inputs: int, outputs: int, key: PRNGKeyArray, std: float | None = 0.02):
+        if std is None:
+            self.weight = jax.nn.initializers.orthogonal()(key, (outputs, inputs), jnp.float32)
+        else:
+            self.weight = std * jax.random.truncated_normal(key, -2.0, 2.0, (outputs, inputs), jnp.float32)
         self.bias = jnp.zeros((outputs,), jnp.float32)
 
     def __call__(self, x: Float32[Array, "in"]) -> Float32[Array, "out"]:
@@ -67,17 +77,28 @@ class Linear(eqx.Module):
 
 
 class Block(eqx.Module):
-    """Linear, dropout, LayerNorm with scale and offset, activation (the NormedLinear of TD-MPC2)."""
+    """Linear, dropout, LayerNorm with scale and offset if any, activation: the NormedLinear of TD-MPC2."""
 
     linear: Linear
-    scale: Float32[Array, "out"]
-    offset: Float32[Array, "out"]
+    scale: Float32[Array, "out"] | None
+    offset: Float32[Array, "out"] | None
     activation: str = eqx.field(static=True)
     dropout: float = eqx.field(static=True)
 
-    def __init__(self, inputs: int, outputs: int, key: PRNGKeyArray, activation: str = "mish", dropout: float = 0.0):
-        self.linear = Linear(inputs, outputs, key)
-        self.scale, self.offset = jnp.ones((outputs,), jnp.float32), jnp.zeros((outputs,), jnp.float32)
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        key: PRNGKeyArray,
+        activation: str = "mish",
+        dropout: float = 0.0,
+        *,
+        norm: bool = True,
+        std: float | None = 0.02,
+    ):
+        self.linear = Linear(inputs, outputs, key, std)
+        self.scale = jnp.ones((outputs,), jnp.float32) if norm else None
+        self.offset = jnp.zeros((outputs,), jnp.float32) if norm else None
         self.activation, self.dropout = activation, dropout
 
     def __call__(self, x: Float32[Array, "in"], key: PRNGKeyArray | None = None) -> Float32[Array, "out"]:
@@ -85,12 +106,14 @@ class Block(eqx.Module):
         if self.dropout > 0 and key is not None:
             keep = jax.random.bernoulli(key, 1.0 - self.dropout, x.shape)
             x = jnp.where(keep, x / (1.0 - self.dropout), 0.0)
+        if self.scale is None or self.offset is None:
+            return ACTIVATIONS[self.activation](x)
         return normalise(x, self.scale, self.offset, self.activation)
 
 
 class MLP(eqx.Module):
     """Blocks of the given widths, then a plain linear layer, or one with LayerNorm. `key` switches the dropout of the
-    first block on."""
+    first block on. Without `norm` there is no LayerNorm in the blocks, and all weights begin orthogonal."""
 
     blocks: tuple[Block, ...]
     last: Linear | Block
@@ -106,16 +129,18 @@ class MLP(eqx.Module):
         dropout: float = 0.0,
         zero_last: bool = False,
         normalise_last: bool = False,
+        norm: bool = True,
     ):
-        keys = jax.random.split(key, len(widths) + 1)
+        keys, std = jax.random.split(key, len(widths) + 1), 0.02 if norm else None
         sizes = [inputs, *widths]
         self.blocks = tuple(
-            Block(sizes[i], sizes[i + 1], keys[i], activation, dropout if i == 0 else 0.0) for i in range(len(widths))
+            Block(sizes[i], sizes[i + 1], keys[i], activation, dropout if i == 0 else 0.0, norm=norm, std=std)
+            for i in range(len(widths))
         )
         if normalise_last:
             self.last = Block(sizes[-1], outputs, keys[-1], "none")
         else:
-            self.last = Linear(sizes[-1], outputs, keys[-1], std=0.0 if zero_last else 0.02)
+            self.last = Linear(sizes[-1], outputs, keys[-1], std=0.0 if zero_last else std)
 
     def __call__(self, x: Float32[Array, "in"], key: PRNGKeyArray | None = None) -> Float32[Array, "out"]:
         for block in self.blocks:

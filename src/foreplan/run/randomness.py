@@ -1,7 +1,7 @@
 """Stateless randomness: the seed, a stream and a counter are the whole state, so a checkpoint needs no more."""
 
 from functools import partial
-from typing import Literal
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +10,8 @@ from jaxtyping import Array, Float32, PRNGKeyArray
 
 from foreplan.core.spec import Spec
 
-Stream = Literal["init", "act", "learn", "evaluate", "reset", "refit", "adapt"]
-STREAMS: dict[Stream, int] = {"init": 0, "act": 1, "learn": 2, "evaluate": 3, "reset": 4, "refit": 5, "adapt": 6}
+Stream = Literal["init", "act", "learn", "evaluate", "reset", "refit", "adapt", "relabel"]
+STREAMS: dict[Stream, int] = {name: number for number, name in enumerate(get_args(Stream))}
 
 
 class Keys:

@@ -15,7 +15,7 @@ import numpy as np
 from foreplan.agents.experts import Expert
 from foreplan.core.errors import Diverged
 from foreplan.core.replay import insert
-from foreplan.core.types import Agent, Refits, Step, VectorEnv
+from foreplan.core.types import Agent, Refits, Relabels, Step, VectorEnv
 from foreplan.run import warm
 from foreplan.run.clock import Pace, Stopwatch
 from foreplan.run.display import Display
@@ -74,6 +74,11 @@ class Run:
         """Updates to be made up; none during the seed steps."""
         clock = self.state.clock
         return clock.owed if clock.decisions >= self.seed_steps else 0
+
+    @cached_property
+    def relabels(self) -> bool:
+        """Whether learning changes the extras that the buffer keeps."""
+        return bool(self.extras) and isinstance(self.agent, Relabels)
 
     @property
     def refit_due(self) -> bool:
@@ -165,6 +170,10 @@ def _learn(run: Run) -> None:
         state.learner, run.metrics = run.agent.learn(
             state.learner, state.replay, run.keys("learn", state.clock.updates), run.chunk
         )
+        if run.relabels:
+            state.replay = run.agent.relabel(  # type: ignore[attr-defined]
+                state.learner, state.replay, run.keys("relabel", state.clock.updates)
+            )
     state.clock.updates += run.chunk
     state.meter.add("learn", run.metrics)
 

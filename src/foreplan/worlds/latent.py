@@ -1,22 +1,23 @@
 """The latent world of TD-MPC2 (Hansen et al. 2024, section 3): encode, next, reward, continue, Q. No decoder."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float32, PRNGKeyArray
 
-from foreplan.core.maths import TwoHot
+from foreplan.core.maths import TwoHot, symlog
 from foreplan.core.model import Model
 from foreplan.core.types import Spec
-from foreplan.nn.dists import SquashedGaussian
-from foreplan.nn.nets import MLP, Ensemble, simnorm
+from foreplan.nn.dists import NoisyTanh, SquashedGaussian
+from foreplan.nn.nets import MLP, Block, Ensemble, simnorm
 
 Latent = Float32[Array, "latent"]
 Action = Float32[Array, "action"]
 Scalar = Float32[Array, ""]
+Sees = Literal["action", "reward", "next"]  # of critics: Q(z, a); Q(z, a, R(z, a)); R(z, a) + discount V(next latent)
 
 
 @dataclass(frozen=True)
@@ -29,16 +30,30 @@ class Network:
     heads: int = 5
     dropout: float = 0.01
     activation: str = "mish"
-    group: int = 8  # of SimNorm
+    group: int = 8  # of SimNorm; 0: none
     normalise_latent: bool = True  # LayerNorm before SimNorm
+    layer_norm: Literal["hidden", "critic"] = "hidden"  # critic: in its first layer alone, and tanh there
+    policy_noise: float | None = None  # deviation of the policy's noise; None: learned
 
     def mlp(self, inputs: int, outputs: int, key: PRNGKeyArray, **options: Any) -> MLP:
-        return MLP(inputs, [self.width] * self.layers, outputs, key, activation=self.activation, **options)
+        return self._net(inputs, [self.width] * self.layers, outputs, key, **options)
 
     def encoder(self, obs_dim: int, key: PRNGKeyArray) -> MLP:
         widths = [self.encoder_width] * (self.encoder_layers - 1)
-        options: Any = {"activation": self.activation, "normalise_last": self.normalise_latent}
-        return MLP(obs_dim, widths, self.latent, key, **options)
+        return self._net(obs_dim, widths, self.latent, key, normalise_last=self.normalise_latent)
+
+    def critic(self, inputs: int, outputs: int, key: PRNGKeyArray) -> MLP:
+        net = self.mlp(inputs, outputs, key, dropout=self.dropout, zero_last=True)
+        if self.layer_norm == "hidden":
+            return net
+        return eqx.tree_at(lambda net: net.blocks[0], net, Block(inputs, self.width, key, "tanh", std=None))
+
+    def policy(self, action_dim: int, key: PRNGKeyArray) -> MLP:
+        return self.mlp(self.latent, action_dim * (2 if self.policy_noise is None else 1), key)
+
+    def _net(self, inputs: int, widths: list[int], outputs: int, key: PRNGKeyArray, **options: Any) -> MLP:
+        norm = self.layer_norm == "hidden"
+        return MLP(inputs, widths, outputs, key, activation=self.activation, norm=norm, **options)
 
 
 class LatentWorld(eqx.Module):
@@ -50,15 +65,19 @@ class LatentWorld(eqx.Module):
     continuation: MLP | None  # None where an episode can never terminate
     critics: Ensemble
     two_hot: TwoHot = eqx.field(static=True)
-    group: int = eqx.field(static=True)  # of SimNorm
+    group: int = eqx.field(static=True)  # of SimNorm; 0: none
+    sees: Sees = eqx.field(static=True, default="action")
+    policy_noise: float | None = eqx.field(static=True, default=None)
 
     @classmethod
-    def create(cls, spec: Spec, network: Network, two_hot: TwoHot, key: PRNGKeyArray) -> "LatentWorld":
+    def create(
+        cls, spec: Spec, network: Network, two_hot: TwoHot, key: PRNGKeyArray, sees: Sees = "action"
+    ) -> "LatentWorld":
         (obs_dim,), inputs = spec.obs_shape, network.latent + spec.action_dim
-        keys = jax.random.split(key, 5)
+        keys, seen = jax.random.split(key, 5), {"action": inputs, "reward": inputs + 1, "next": network.latent}[sees]
 
         def critic(key: PRNGKeyArray) -> MLP:
-            return network.mlp(inputs, two_hot.bins, key, dropout=network.dropout, zero_last=True)
+            return network.critic(seen, two_hot.bins, key)
 
         return cls(
             encoder=network.encoder(obs_dim, keys[0]),
@@ -68,39 +87,68 @@ class LatentWorld(eqx.Module):
             critics=Ensemble(critic, network.heads, keys[4]),
             two_hot=two_hot,
             group=network.group,
+            sees=sees,
+            policy_noise=network.policy_noise,
         )
 
     def encode(self, obs: Float32[Array, "obs"]) -> Latent:
-        return simnorm(self.encoder(obs), self.group)
+        return self.latent(self.encoder(obs))
 
     def next(self, z: Latent, action: Action) -> Latent:
-        return simnorm(self.dynamics(jnp.concatenate([z, action])), self.group)
+        return self.latent(self.dynamics(jnp.concatenate([z, action])))
+
+    def latent(self, x: Latent) -> Latent:
+        return simnorm(x, self.group) if self.group else x
 
     def reward_logits(self, z: Latent, action: Action) -> Float32[Array, "bins"]:
         return self.reward(jnp.concatenate([z, action]))
 
-    def q_logits(self, z: Latent, action: Action, key: PRNGKeyArray | None = None) -> Float32[Array, "heads bins"]:
-        return self.critics(jnp.concatenate([z, action]), key)
+    def chosen(self, policy: MLP, z: Latent) -> SquashedGaussian | NoisyTanh:
+        """What the policy does, as a distribution."""
+        outputs = policy(z)
+        return SquashedGaussian.of(outputs) if self.policy_noise is None else NoisyTanh(outputs, self.policy_noise)
 
     def continue_logit(self, z: Latent) -> Scalar:
         """Log-odds that the episode goes on in the state that was reached."""
         return jnp.full((), jnp.inf) if self.continuation is None else self.continuation(z)[0]
 
+    def seen(self, z: Latent, action: Action, z_next: Latent | None = None) -> Float32[Array, "seen"]:
+        """What the critics are asked about, by `sees`."""
+        if self.sees == "next":
+            return self.next(z, action) if z_next is None else z_next
+        if self.sees == "action":
+            return jnp.concatenate([z, action])
+        head = jax.lax.stop_gradient(self.reward)  # fitted to rewards alone
+        reward = self.two_hot.decode(head(jnp.concatenate([z, action])))
+        return jnp.concatenate([z, action, symlog(reward)[None]])
 
-def q_values(critics: Ensemble, two_hot: TwoHot, z: Latent, action: Action) -> Float32[Array, "heads"]:
-    return jax.vmap(two_hot.decode)(critics(jnp.concatenate([z, action])))
+    def q_logits(
+        self, z: Latent, action: Action, key: PRNGKeyArray | None = None, z_next: Latent | None = None
+    ) -> Float32[Array, "heads bins"]:
+        """What the critics say: of Q, or, where they see the next latent, of the value there."""
+        return self.critics(self.seen(z, action, z_next), key)
+
+    def q_values(self, critics: Ensemble, z: Latent, action: Action, discount: Scalar) -> Float32[Array, "heads"]:
+        """Q by these critics. Where they see the next latent, it is R + discount V(next)."""
+        seen = self.seen(z, action)
+        values = jax.vmap(self.two_hot.decode)(critics(seen))
+        if self.sees != "next":
+            return values
+        reward = self.two_hot.decode(self.reward_logits(z, action))
+        return reward + discount * jax.nn.sigmoid(self.continue_logit(seen)) * values
 
 
 class Imagination(Model):
     """The latent world as a model to plan in: rewards are decoded means, the discount is soft, and beyond the horizon
     stands the mean of the given critics at the policy's action, or their minimum if `pessimistic`. Hand in only the
-    heads that shall be computed."""
+    heads that shall be computed. For `weights` see `Model.depths`."""
 
     world: LatentWorld
     policy: MLP
     critics: Ensemble
     discount: Scalar
     pessimistic: bool = eqx.field(static=True, default=False)
+    weights: Float32[Array, "horizon"] | None = None
 
     def step(self, state: Latent, action: Action, key: PRNGKeyArray) -> tuple[Latent, Scalar, Scalar]:
         reward = self.world.two_hot.decode(self.world.reward_logits(state, action))
@@ -108,8 +156,14 @@ class Imagination(Model):
         return state, reward, self.discount * jax.nn.sigmoid(self.world.continue_logit(state))
 
     def prior(self, state: Latent, key: PRNGKeyArray) -> Action:
-        return SquashedGaussian.of(self.policy(state)).sample(key)[0]
+        return self.world.chosen(self.policy, state).sample(key)[0]
 
     def value(self, state: Latent, key: PRNGKeyArray) -> Scalar:
-        q = q_values(self.critics, self.world.two_hot, state, self.prior(state, key))
-        return jnp.min(q) if self.pessimistic else jnp.mean(q)
+        if self.world.sees == "next":  # the value of a latent itself
+            values = jax.vmap(self.world.two_hot.decode)(self.critics(state))
+        else:
+            values = self.world.q_values(self.critics, state, self.prior(state, key), self.discount)
+        return jnp.min(values) if self.pessimistic else jnp.mean(values)
+
+    def depths(self, horizon: int) -> Float32[Array, "horizon"] | None:
+        return self.weights

@@ -23,7 +23,8 @@ from jaxtyping import Array, Float32, Int32, PRNGKeyArray
 
 from foreplan.core.fitting import Curves, Fitting, Parts, Scores, Split, fit, transitions
 from foreplan.core.learning import masked_mean
-from foreplan.core.replay import Replay, returns_to_go
+from foreplan.core.replay import Replay
+from foreplan.core.targets import returns_to_go
 from foreplan.core.types import Metrics, Spec
 from foreplan.nn.nets import Ensemble
 from foreplan.nn.network import Perceptron
