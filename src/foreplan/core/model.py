@@ -92,7 +92,7 @@ def returns(
 
     begin, unroll = (state, jnp.zeros(()), jnp.ones(())), min(UNROLLED, actions.shape[0])
     (state, total, discount), cuts = jax.lax.scan(step, begin, (actions, keys[:-1]), unroll=unroll)
-    if weights is not None:
+    if weights is not None and cuts is not None:
         return jnp.dot(weights, cuts)
     return total + discount * model.value(state, keys[-1])
 
