@@ -11,6 +11,7 @@ import pytest
 from cases import TD_MPC2, timestep
 from probes import corridor, one_hot
 
+from foreplan.agents.mpc import InAgent
 from foreplan.agents.tdmpc import TDMPC2
 from foreplan.agents.tdmpc_parts import Critic
 from foreplan.core.model import returns
@@ -145,3 +146,15 @@ def test_a_target_holds_the_rewards_that_are_asked_for(steps: int) -> None:
     left = 4 - np.argmax(window.obs[:, 0], axis=1)
     expected = [sum(0.9**i for i in range(min(steps, number))) for number in left]
     np.testing.assert_allclose(targets[:, 0], expected, atol=1e-4)
+
+
+def test_what_it_imagines_is_what_its_world_says_step_by_step() -> None:
+    model = imagination(bias=None)
+    learner = replace(TD_MPC2.init(replace(SPEC, terminates=False), jax.random.key(0)), world=model.world)
+    obs, actions = jnp.array([0.1, -0.5, 0.8, 0.0]), jax.random.uniform(jax.random.key(1), (4, 2), jnp.float32, -1, 1)
+    foretold = InAgent(TD_MPC2).imagine(learner, obs, actions)["reward"]
+    z = model.world.encode(obs)
+    for action, reward in zip(actions, foretold, strict=True):
+        z, expected, _ = model.step(z, action, jax.random.key(0))
+        assert float(reward) == pytest.approx(float(expected), rel=1e-4, abs=1e-5)
+    assert np.ptp(foretold) > 1e-3

@@ -14,7 +14,7 @@ from foreplan.agents.tdmpc import TDMPC2
 from foreplan.agents.tdmpc_parts import Critic, Learner
 from foreplan.core.errors import UsageError
 from foreplan.core.maths import symlog
-from foreplan.core.replay import Replay, draw
+from foreplan.core.replay import Priority, Replay, draw
 from foreplan.core.types import Spec
 from foreplan.nn.dists import NoisyTanh
 
@@ -124,6 +124,17 @@ def test_the_depths_of_a_plan() -> None:
 def test_senseless_critics_are_refused(field) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(UsageError, match=f"critic.{next(iter(field))} is"):
         Critic(**field)
+
+
+@pytest.mark.parametrize("exponents", [(-1.0, 0.4), (0.6, -0.1), (float("nan"), 0.4)])
+def test_senseless_priorities_are_refused(exponents) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(UsageError, match=r"priority\.\w+ is .*; accepted: numbers from 0"):
+        Priority(*exponents)
+
+
+def test_plans_that_nobody_learns_from_are_not_made_anew() -> None:
+    with pytest.raises(UsageError, match=r"reanalyse is 2 with losses\.distil 0\.0"):
+        replace(TD_MPC2, reanalyse=2)
 
 
 # ---------------------------------------------------------------------- distilling the planner

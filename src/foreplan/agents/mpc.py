@@ -140,8 +140,18 @@ class InAgent:
     def foretell(
         self, learner: Learner, timestep: TimeStep, actions: Float32[Array, "horizon action"], key: PRNGKeyArray
     ) -> Foretold:
+        return self._foretold(learner, jnp.asarray(timestep.obs[0]), actions, key)
+
+    @partial(jax.jit, static_argnums=0)
+    def imagine(
+        self, learner: Learner, obs: Float32[Array, "obs"], actions: Float32[Array, "horizon action"]
+    ) -> Foretold:
+        """What is foretold of a sequence of actions, from one observation on."""
+        return self._foretold(learner, jnp.asarray(obs), actions, jax.random.key(0))
+
+    def _foretold(self, learner: Learner, obs: Array, actions: Array, key: PRNGKeyArray) -> Foretold:
         """In an ensemble, by its first member."""
-        model, state = self.agent.look_ahead(learner, jnp.asarray(timestep.obs[0]), key)
+        model, state = self.agent.look_ahead(learner, obs, key)
         first = model.first() if isinstance(model, Members) else model
         return _unroll(first, getattr(first, "observe", None), state, actions, key)
 

@@ -4,10 +4,11 @@
       a. the policy offers proposals                               `Imagination.prior`
       b. candidates are scored by rewards and a terminal value     `core.model.returns`
  2. store the transition; every `1 / utd` decisions, for a window of H transitions:  `learn`, `update`
-      a. TD target: r + discount (1 - terminated) min of two target Q   `td_targets`
+      a. TD target: r + discount (1 - terminated) min of two target Q   `td_targets` (core/targets.py)
       b. roll the latent forward; match next latents, rewards, values   `world_loss`
       c. improve the policy against the Q it has                        `policy_loss`
       d. move the target Q slowly                                       `moving_average`
+ 3. what the buffer keeps besides may change by it: priorities, and what is planned today    `relabel`
 
 Differences from the authors' code, each on purpose: episodes may end anywhere (a learned continuation enters the
 discount softly, windows are masked at ends, every step is stored at once); the entropy bonus counts the Jacobian of
@@ -23,6 +24,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float32, PRNGKeyArray
 
 from foreplan.agents.tdmpc_parts import Critic, Learner, Losses, Optimiser, replanned
+from foreplan.core.errors import UsageError
 from foreplan.core.learning import (
     descend,
     hold_out_losses,
@@ -60,6 +62,13 @@ class TDMPC2:
     min_seed_steps: int = (
         1000  # decisions at random before learning; at least five episodes where their length is known
     )
+
+    def __post_init__(self) -> None:
+        if self.reanalyse < 0 or (self.reanalyse and not self.losses.distil > 0):
+            raise UsageError(
+                f"reanalyse is {self.reanalyse} with losses.distil {self.losses.distil}; accepted: 0, or more where"
+                " the policy is distilled from what is planned"
+            )
 
     # ------------------------------------------------------------------ what is learned
     def init(self, spec: Spec, key: PRNGKeyArray) -> Learner:
@@ -148,18 +157,6 @@ class TDMPC2:
     ) -> tuple[Imagination, Float32[Array, "latent"]]:
         """For other planners: the model, and the latent of what is observed."""
         return self.imagination(learner, key), learner.world.encode(obs)
-
-    @partial(jax.jit, static_argnames="self")
-    def imagine(
-        self, learner: Learner, obs: Float32[Array, "obs"], actions: Float32[Array, "time action"]
-    ) -> dict[str, Float32[Array, "time"]]:
-        """The rewards that the model foretells for a sequence of actions, from one observation on."""
-
-        def step(z: Array, action: Array) -> tuple[Array, Array]:
-            reward = self.two_hot.decode(learner.world.reward_logits(z, action))
-            return learner.world.next(z, action), reward
-
-        return {"reward": jax.lax.scan(step, learner.world.encode(obs), actions)[1]}
 
     # ------------------------------------------------------------------ 2. learn
     @partial(jax.jit, static_argnames=("self", "num_updates"), donate_argnames="learner")
@@ -329,6 +326,4 @@ class TDMPC2:
         """New priorities where the last batch was drawn, and new plans for a few stored observations."""
         if learner.drawn is not None and learner.priority is not None:
             replay = rewritten(replay, learner.drawn.row, learner.drawn.env, {"priority": learner.priority})
-        if self.losses.distil == 0 or self.reanalyse == 0:
-            return replay
-        return replanned(self, learner, replay, self.reanalyse, key)
+        return replanned(self, learner, replay, self.reanalyse, key) if self.reanalyse else replay

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float32, Int32, PRNGKeyArray, Shaped
 
+from foreplan.core.errors import UsageError
 from foreplan.core.types import Spec, Step
 
 T = TypeVar("T")
@@ -39,6 +40,11 @@ class Priority:
 
     exponent: float = 0.0  # 0: windows are drawn uniformly
     correction: float = 0.4  # exponent of the weights that make up for it
+
+    def __post_init__(self) -> None:
+        for name, value in (("exponent", self.exponent), ("correction", self.correction)):
+            if not value >= 0:
+                raise UsageError(f"priority.{name} is {value}; accepted: numbers from 0")
 
 
 UNIFORM = Priority()

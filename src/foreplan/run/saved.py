@@ -9,8 +9,9 @@ from typing import Any
 import imageio_ffmpeg
 import numpy as np
 
+from foreplan.agents.mpc import InAgent
 from foreplan.core.errors import RenderUnavailable
-from foreplan.core.types import Agent, Learner, VectorEnv
+from foreplan.core.types import Agent, Learner, LooksAhead, VectorEnv
 from foreplan.envs import names
 from foreplan.run import checkpoint
 from foreplan.run.evaluate import Evaluation, evaluate, play
@@ -111,12 +112,17 @@ def _record(
 def _imagined(agent: Any, learner: Learner, episode: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """What the model foretells of the episode, every IMAGINED decisions anew; nothing if the agent has no model.
 
-    The names of what `agent.imagine` returns, each with "imagined_" before it: [decisions foretold, ...].
+    The names of what `agent.imagine` returns, or of what is foretold by the model in which it looks ahead, each with
+    "imagined_" before it: [decisions foretold, ...].
     """
-    if not hasattr(agent, "imagine"):
+    if hasattr(agent, "imagine"):
+        imagine = agent.imagine
+    elif isinstance(agent, LooksAhead):
+        imagine = InAgent(agent).imagine
+    else:
         return {}
     starts = range(0, len(episode["reward"]) - IMAGINED + 1, IMAGINED)
-    segments = [agent.imagine(learner, episode["obs"][t], episode["action"][t : t + IMAGINED]) for t in starts]
+    segments = [imagine(learner, episode["obs"][t], episode["action"][t : t + IMAGINED]) for t in starts]
     if not segments:
         return {}
     foretold = {f"imagined_{name}": np.concatenate([np.asarray(s[name]) for s in segments]) for name in segments[0]}
