@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -171,10 +172,13 @@ def _spec():
         ("data inspekt walk.npz", "did you mean 'inspect'"),
         ("data inspect nowhere", "nowhere cannot be read"),
         ("data record toys:walk --episodes 0", "episodes is 0"),
+        ("data record toys:walk --expert nobody --out there.npz", "there.npz cannot be written: it is there already"),
+        ("data record toys:walk --expert nobody --out demos.csv", "data cannot be written to 'demos.csv'; accepted: "),
     ],
 )
 def test_bad_input_gets_one_line(words, said, capsys, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
+    Path("there.npz").touch()
     assert main(words.split()) == 2
     complaint = capsys.readouterr().err
     assert said in complaint

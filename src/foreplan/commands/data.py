@@ -67,7 +67,7 @@ class Record(Data):
     episodes: int = 20
     seed: int = 0
     action_repeat: int | None = None  # environment steps a decision; None: the environment's default
-    out: str = "demos.npz"  # PATH.npz or minari:ns/name-v0
+    out: str = "demos.npz"  # PATH.npz, minari:ns/name-v0 or lerobot:FOLDER; nothing may be there
 
     def __call__(self) -> dict[str, Any]:
         from foreplan.envs import gl
@@ -80,6 +80,7 @@ class Record(Data):
 
         at_least("episodes", self.episodes, 1)
         at_least("seed", self.seed, 0)
+        names.check_free(self.out)
         use_compilation_cache()
 
         def each(episode: int, value: float, decisions: int) -> None:

@@ -135,6 +135,10 @@ def save(name: str, data: Dataset) -> None:
     stored.storage.update_metadata({METADATA: json.dumps(dataclasses.asdict(data.about))})
 
 
+def exists(name: str) -> bool:
+    return name in package().list_local_datasets()
+
+
 def package() -> Any:
     try:
         import minari

@@ -31,10 +31,32 @@ def load(name: str, check: bool = True, rewards: bool = True) -> Dataset:
     return npz.load(path / npz.FOLDER if (path / npz.FOLDER).is_dir() else path, check, rewards)
 
 
+def check_free(name: str) -> None:
+    """Raise UsageError where nothing can be written under this name, or something is there already: what takes hours to
+    record is neither lost in the end nor lost to something else."""
+    if name.startswith(MINARI):
+        from foreplan.data import minari
+
+        there = minari.exists(name.removeprefix(MINARI))
+    elif name.startswith(LEROBOT):
+        from foreplan.data import lerobot
+
+        lerobot.package()
+        there = Path(name.removeprefix(LEROBOT)).exists()
+    elif name.endswith(".npz"):
+        there = Path(name).exists()
+    else:
+        accepted = f"PATH.npz, {MINARI}ns/name-v0, {LEROBOT}FOLDER"
+        raise UsageError(f"data cannot be written to {name!r}; accepted: {accepted}")
+    if there:
+        raise UsageError(f"{name} cannot be written: it is there already")
+
+
 def save(name: str, data: Dataset, fps: int | None = None) -> None:
     """`fps`, decisions a second, is for LeRobot's timestamps. Raises UsageError where data cannot be written there."""
     if fps is not None and not name.startswith(LEROBOT):
         raise UsageError(f"fps is {fps}, but only {LEROBOT} data have timestamps, not {name!r}")
+    check_free(name)
     if name.startswith(MINARI):
         from foreplan.data import minari
 
@@ -43,8 +65,5 @@ def save(name: str, data: Dataset, fps: int | None = None) -> None:
         from foreplan.data import lerobot
 
         lerobot.save(Path(name.removeprefix(LEROBOT)), data, lerobot.FPS if fps is None else fps)
-    elif name.endswith(".npz"):
-        npz.save(Path(name), data)
     else:
-        accepted = f"PATH.npz, {MINARI}ns/name-v0, {LEROBOT}FOLDER"
-        raise UsageError(f"data cannot be written to {name!r}; accepted: {accepted}")
+        npz.save(Path(name), data)
