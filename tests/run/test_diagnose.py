@@ -25,9 +25,9 @@ from foreplan.insight.attribution import (
     by_magnitude,
     calibration,
     judged,
-    student,
     verdict,
 )
+from foreplan.insight.stats import student
 from foreplan.planners.ilqr import ILQR
 from foreplan.planners.splines import Splined
 from foreplan.run.diagnose import Diagnosing, Episodes, Measured, diagnose, exchanged, resized

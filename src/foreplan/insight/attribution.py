@@ -7,13 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from foreplan.insight.stats import student
+
 ALONE, RUN = "policy alone", "run"
-STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)  # 97.5 %, of 1 to 10 degrees
-
-
-def student(degrees: int) -> float:
-    """The 97.5 % quantile of Student's t, within 0.03."""
-    return STUDENT[degrees - 1] if degrees <= len(STUDENT) else 1.96 + 2.4 / degrees
 
 
 @dataclass(frozen=True)
