@@ -35,7 +35,8 @@ def main() -> None:
             settings = Diagnosing(
                 options.episodes, options.decisions, whole=options.decisions, beyond=faulty.BEYOND, seed=seed
             )
-            found = attribute(diagnose(*faulty.Faulty.of(fault), plant, settings).returns)
+            agent, learner = faulty.Faulty.of(fault)
+            found = attribute(diagnose(agent, learner, plant, settings).returns)
             lost = {part: loss.mean for part, loss in found.losses.items()}
             named += found.largest == fault
             margins.append(lost.pop(fault) - max(lost.values()))

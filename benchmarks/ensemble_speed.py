@@ -15,6 +15,7 @@ import statistics
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -66,14 +67,14 @@ def data() -> Replay:
 
 
 @partial(jax.jit, static_argnums=2)
-def by_vmap(world: EnsembleWorld, replay: Replay, steps: int, key: jax.Array) -> object:
+def by_vmap(world: EnsembleWorld, replay: Replay, steps: int, key: jax.Array) -> Any:
     """As many gradient steps, the members side by side."""
     rows, split, optimiser = transitions(replay), Split.of(replay, CONFIG.fitting), optax.adam(1e-3)
 
-    def step(nets: object, state: object, key: jax.Array) -> object:
+    def step(nets: Any, state: Any, key: jax.Array) -> Any:
         batch = jax.tree.map(lambda leaf: leaf[split.draw(BATCH, key)], rows)
 
-        def loss(nets: object) -> object:
+        def loss(nets: Any) -> Any:
             member = Member(nets, world.scaling)
             found = jax.vmap(partial(losses, member, jnp.ones(2)))(batch)
             return jnp.mean(found["dynamics"]), None
@@ -81,8 +82,9 @@ def by_vmap(world: EnsembleWorld, replay: Replay, steps: int, key: jax.Array) ->
         _, nets, state = descend(loss, nets, optimiser, state)
         return nets, state
 
-    def once(carry: object, key: jax.Array) -> tuple[object, None]:
-        return jax.vmap(step)(*carry, jax.random.split(key, SIZE.members)), None
+    def once(carry: tuple[Any, Any], key: jax.Array) -> tuple[Any, None]:
+        nets, states = carry
+        return jax.vmap(step)(nets, states, jax.random.split(key, SIZE.members)), None
 
     begin = world.nets, jax.vmap(optimiser.init)(world.nets)
     return jax.lax.scan(once, begin, jax.random.split(key, steps))[0]

@@ -115,7 +115,8 @@ def measure(work: Work, seconds: float) -> dict[str, float | str]:
     for call in calls.values():
         call()
     times: dict[str, list[float]] = {name: [] for name in calls}
-    rates, end = [], time.perf_counter() + seconds
+    rates: list[float] = []
+    end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(rates) < 3:
         rates.append(matrix_rate())
         for name, call in calls.items():
