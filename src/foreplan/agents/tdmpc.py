@@ -55,7 +55,7 @@ class TDMPC2:
     priority: Priority = field(default_factory=Priority)
     batch_size: int = 256
     target_rate: float = 0.01
-    target_encoder: bool = False  # latents are to become what a slowly moving encoder says (TD-MPC, equation 10)
+    target_encoder: bool = False  # latents are to become what a slowly moving encoder says (TD-MPC 2022)
     reanalyse: int = 0  # stored states that are planned in anew after every call of `learn` (BMPC)
     discount: float | None = None  # None: from the episode's length
     utd: float = 1.0  # gradient updates a decision
@@ -136,7 +136,7 @@ class TDMPC2:
         keys = jax.random.split(key, timestep.first.shape[0])
         obs, first = jnp.asarray(timestep.obs), jnp.asarray(timestep.first)
         actions, memory, invalid = jax.vmap(act_one)(obs, first, memory, keys)
-        notes = {"plan": memory.mean[:, 0], "planned": jnp.isfinite(actions[:, 0]), "priority": jnp.zeros(first.shape)}
+        notes = {"plan": memory.mean[:, 0], "planned": jnp.ones_like(first), "priority": jnp.zeros(first.shape)}
         kept = {name: notes[name] for name in self.extras(Spec(obs.shape[1:], actions.shape[1], len(first)))}
         return actions, memory, kept | {"invalid_plans": jnp.sum(invalid)}
 

@@ -61,7 +61,7 @@ class Critic:
     improve: Literal["mean", "min"] = "mean"  # of two heads, which the policy is to raise
     search: Literal["two", "mean", "min"] = "two"  # the mean of two heads at random, of all heads, the least of all
     depths: Literal["last", "every", "growing"] = "last"  # at which a plan's return is cut: the mean over every depth
-    growth: int = 25_000  # updates until a growing horizon is whole (TD-MPC, appendix C)
+    growth: int = 25_000  # updates until a growing horizon is whole (TD-MPC 2022)
 
     def __post_init__(self) -> None:
         for name in ("n_step", "longest", "growth"):
@@ -120,8 +120,8 @@ class Learner(eqx.Module):
 
 
 def replanned(agent: Agent, learner: Learner, replay: Replay, number: int, key: PRNGKeyArray) -> Replay:
-    """The buffer with what the planner chooses today where `number` stored transitions begin (lazy reanalysis; BMPC,
-    section 4.2)."""
+    """The buffer with what the planner chooses today where `number` stored transitions begin (the lazy
+    reanalysis of BMPC, Wang et al. 2025)."""
     place_key, plan_key = jax.random.split(key)
     begin, env = beginnings(replay, number, place_key)
     row, none = (replay.head - replay.size + begin) % replay.capacity, jnp.zeros((number,))

@@ -35,7 +35,7 @@ SIZES: dict[str, TDMPC2] = {
 
 
 def _original(planner: MPPI, width: int, encoder_width: int, batch_size: int) -> TDMPC2:
-    """TD-MPC (Hansen, Wang, Su 2022; its tables 4 and 5): rewards and values are scalars, latents plain vectors, the
+    """TD-MPC (Hansen, Wang, Su 2022): rewards and values are scalars, latents plain vectors, the
     policy has no entropy, the horizon grows, and windows are drawn by the critics' error."""
     network = Network(50, width, encoder_width, heads=2, dropout=0.0, activation="elu", group=0)
     return TDMPC2(

@@ -46,7 +46,7 @@ class SquashedGaussian(eqx.Module):
 
 class NoisyTanh(eqx.Module):
     """tanh(outputs) with normal noise of a deviation that is given, cut at `cut`: the policy of TD-MPC (Hansen et al.
-    2022, section 4). The gradient passes the bounds of the action space as if they were not there."""
+    2022). The gradient passes the bounds of the action space as if they were not there."""
 
     outputs: Float32[Array, "action"]
     std: float = eqx.field(static=True)
