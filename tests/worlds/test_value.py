@@ -1,5 +1,6 @@
 """Values from data, on chains whose values are known."""
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -92,3 +93,15 @@ def test_curve_and_metrics_say_how_well_it_went() -> None:
 def test_impossible_settings_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"accepted|at least"):
         ValueFitting(**wrong)
+
+
+def test_a_cautious_value_is_lowered_by_what_its_heads_disagree() -> None:
+    value = Value.create(Spec((3,), 1), ValueNetwork(heads=3), jax.random.key(0))
+    value = replace(value, centre=jnp.float32(5.0), spread=jnp.float32(2.0))
+    obs = jnp.array([0.3, -2.0, 1.0])
+    each = 5.0 + 2.0 * np.asarray(value.heads(obs))[:, 0]
+    assert np.std(each) > 0.05
+    np.testing.assert_allclose(value(obs), np.mean(each), rtol=1e-5)
+    np.testing.assert_allclose(replace(value, caution=1.5)(obs), np.mean(each) - 1.5 * np.std(each), rtol=1e-5)
+    turns = jax.vmap(lambda one: one(obs))(value.each(5))
+    np.testing.assert_allclose(turns, each[[0, 1, 2, 0, 1]], rtol=1e-5)

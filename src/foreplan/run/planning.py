@@ -20,6 +20,7 @@ from foreplan.agents.mpc import MPC, InAgent
 from foreplan.core.errors import RenderUnavailable, UsageError
 from foreplan.core.types import Learner, LooksAhead, VectorEnv
 from foreplan.envs import names as envs
+from foreplan.planners.risk import Mean, MeanMinusDeviation
 from foreplan.run.evaluate import MAX_DECISIONS, Evaluation
 from foreplan.run.parts import Kind, Part, is_part, load_all, together
 from foreplan.run.randomness import Keys
@@ -27,6 +28,7 @@ from foreplan.run.saved import Saved, write_video
 from foreplan.run.settings import MAX_SEED, Planning, check_actions, encode, hardware, refuse_non_finite, versions
 from foreplan.run.state import put
 from foreplan.sims.mujoco import Task
+from foreplan.worlds.composed import Parts
 from foreplan.worlds.known import check
 
 LOOK = 25  # decisions between two plans that are kept to be drawn
@@ -138,7 +140,12 @@ def in_parts(settings: Planning, parts: dict[Kind, Part], planner: Any, plant: V
     if settings.terminated is not None or settings.inexact:
         raise UsageError("terminated and inexact belong to a simulator: learned dynamics take --continuation PART")
     check(name, "reward", plant.spec)
-    return MPC(planner, InAgent(Composite(reward=name))), together(parts)
+    risk = MeanMinusDeviation(settings.caution) if settings.caution else Mean()
+    return MPC(planner, InAgent(Composite(reward=name, risk=risk))), together(parts)
+
+
+def cautious(parts: Parts, caution: float) -> Parts:
+    return parts if parts.value is None else replace(parts, value=replace(parts.value, caution=caution))
 
 
 def in_simulator(
@@ -146,7 +153,7 @@ def in_simulator(
 ) -> tuple[MPC, Learner]:
     options: dict[str, Any] = {"inexact": True} if settings.inexact else {}
     if parts:
-        options["parts"] = together(parts)
+        options["parts"] = cautious(together(parts), settings.caution)
     if settings.reward is not None:
         functions = {"reward": settings.reward, "terminated": settings.terminated}
         options["task"] = Task(**{kind: envs.factory(name, kind) for kind, name in functions.items() if name})

@@ -94,6 +94,7 @@ class Planning:
     continuation: str | None = None  # a part, instead of where episodes truly end
     value: str | None = None  # a part, what lies beyond the horizon
     policy: str | None = None  # a part, whose actions are proposals
+    caution: float = 0.0  # deviations among the networks of dynamics and value that a return is lowered by
     inexact: bool = False  # also plan in a simulator that cannot be restored exactly
     video: bool = False  # film the first episode
 
@@ -102,6 +103,8 @@ class Planning:
         at_least("seed", self.seed, 0)
         if self.action_repeat is not None:
             at_least("action_repeat", self.action_repeat, 1)
+        if not 0.0 <= self.caution < float("inf"):
+            raise UsageError(f"caution is {self.caution}; accepted: finite numbers from 0")
         if self.terminated is not None and self.reward is None:
             raise UsageError("terminated is given without reward; both make one task")
         if self.model != "sim" and any((self.parts, self.dynamics, self.continuation, self.value, self.policy)):

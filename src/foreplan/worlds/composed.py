@@ -11,6 +11,7 @@ sees what is observed of a state, so that it does not matter which of them it st
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import equinox as eqx
@@ -82,11 +83,16 @@ def compose(body: Model, parts: Parts, observe: Callable[[State], Obs] = itself)
 
 
 def compose_members(parts: Parts, reward: Known | None = None) -> Composed:
-    """The elites of the learned dynamics, each with all other parts: stacked, leaves are [elites, ...]. A function that
-    is given stands in for the reward."""
+    """The elites of the learned dynamics, each with all other parts, of the value with one head: stacked, leaves are
+    [elites, ...]. A function that is given stands in for the reward."""
     assert parts.dynamics is not None, "these parts have no dynamics"
-    elites = parts.dynamics.members(parts.dynamics.elites)
-    return eqx.filter_vmap(lambda member: compose(Foresight(member, reward), parts))(elites)
+    elites, number = parts.dynamics.members(parts.dynamics.elites), len(parts.dynamics.elites)
+    values = None if parts.value is None else parts.value.each(number)
+
+    def one(member: Member, value: Value | None) -> Composed:
+        return compose(Foresight(member, reward), replace(parts, value=value))
+
+    return eqx.filter_vmap(one)(elites, values)
 
 
 def agreed(members: Member, ask: Callable[[Member], Scalar]) -> Scalar:

@@ -68,7 +68,8 @@ class ValueFitting:
 
 
 class Value(eqx.Module):
-    """Networks from normalised observations to values, in units of their targets."""
+    """Networks from normalised observations to values, in units of their targets. The value is their mean, less
+    `caution` of their standard deviations."""
 
     heads: Ensemble
     mean: Float32[Array, "obs"]
@@ -76,6 +77,7 @@ class Value(eqx.Module):
     centre: Float32[Array, ""]
     spread: Float32[Array, ""]
     discount: Float32[Array, ""]
+    caution: float = eqx.field(static=True, default=0.0)
 
     @classmethod
     def create(cls, spec: Spec, size: ValueNetwork, key: PRNGKeyArray, discount: float = 0.99) -> "Value":
@@ -86,7 +88,16 @@ class Value(eqx.Module):
         return cls(heads, zeros, ones, jnp.zeros(()), jnp.zeros(()), scale)
 
     def __call__(self, obs: Float32[Array, "obs"]) -> Float32[Array, ""]:
-        return self.centre + self.spread * jnp.mean(self.heads((obs - self.mean) / self.std))
+        said = self.heads((obs - self.mean) / self.std)
+        lowered = jnp.mean(said) - (self.caution * jnp.std(said) if self.caution else 0.0)
+        return self.centre + self.spread * lowered
+
+    def each(self, number: int) -> "Value":
+        """`number` values of one head each, in turn: stacked, leaves are [number, ...]."""
+        turns = jnp.arange(number, dtype=jnp.int32) % self.heads.heads
+        alone = jax.tree.map(lambda leaf: leaf[turns][:, None], self.heads.members)
+        shared = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (number, *leaf.shape)), self)
+        return eqx.tree_at(lambda value: value.heads.members, shared, alone)
 
 
 def fit_value(value: Value, replay: Replay, config: ValueFitting, key: PRNGKeyArray) -> tuple[Value, Metrics, Curves]:
