@@ -111,6 +111,14 @@ def test_the_search_asks_the_heads_that_it_is_told_to() -> None:
     np.testing.assert_allclose(model["min"].value(z, KEY), np.min(every), rtol=1e-5)
 
 
+def test_a_cautious_search_explores_by_two_heads_and_else_believes_the_least() -> None:
+    agent, learner = of(Critic(search="cautious")), opinionated(TD_MPC2)
+    bold, careful = (agent.imagination(learner, KEY, explore) for explore in (True, False))
+    assert (bold.critics.heads, bold.pessimistic) == (2, False)
+    assert (careful.critics.heads, careful.pessimistic) == (3, True)
+    assert agent.look_ahead(learner, Z_OBS, KEY)[0].pessimistic
+
+
 def test_the_depths_of_a_plan() -> None:
     none, some, all_of_it = (jnp.asarray(n, jnp.int32) for n in (0, 50, 1000))
     assert Critic().weights(3, none) is None

@@ -125,7 +125,7 @@ class TDMPC2:
     ) -> tuple[Float32[Array, "env action"], MPPIMemory, Metrics]:
         """Plan in the latent world, from every environment's observation at once."""
         head_key, key = jax.random.split(key)
-        model = self.imagination(learner, head_key)
+        model = self.imagination(learner, head_key, explore)
 
         def act_one(obs: Array, first: Array, memory: MPPIMemory, key: PRNGKeyArray) -> tuple[Array, MPPIMemory, Array]:
             plan_key, act_key = jax.random.split(key)
@@ -140,15 +140,16 @@ class TDMPC2:
         kept = {name: notes[name] for name in self.extras(Spec(obs.shape[1:], actions.shape[1], len(first)))}
         return actions, memory, kept | {"invalid_plans": jnp.sum(invalid)}
 
-    def imagination(self, learner: Learner, key: PRNGKeyArray) -> Imagination:
+    def imagination(self, learner: Learner, key: PRNGKeyArray, explore: bool = False) -> Imagination:
         """The latent world as a model to plan in, with two critics of those that there are, or all of them."""
         critics, search = learner.world.critics, self.critic.search
+        two = search == "two" or (search == "cautious" and explore)
         return Imagination(
             learner.world,
             learner.policy,
-            critics.choose(2, key) if search == "two" else critics,
+            critics.choose(2, key) if two else critics,
             learner.discount,
-            pessimistic=search == "min",
+            pessimistic=not two and search != "mean",
             weights=self.critic.weights(self.planner.horizon, learner.updates),
         )
 
