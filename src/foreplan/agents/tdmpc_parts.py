@@ -59,10 +59,8 @@ class Critic:
     longest: int = 500  # rewards in a return at most
     sees: Sees = "action"  # Q(z, a); Q(z, a, predicted reward); R(z, a) + discount V(next latent)
     improve: Literal["mean", "min"] = "mean"  # of two heads, which the policy is to raise
-    search: Literal["two", "mean", "min", "cautious"] = (
-        "two"  # the mean of two heads at random, of all heads, the least
-    )
-    #                                                           of all; cautious: of two to explore, else the least
+    # the mean of two heads at random, of all heads, the least of all; cautious: of two to explore, else the least
+    search: Literal["two", "mean", "min", "cautious"] = "two"
     depths: Literal["last", "every", "growing"] = "last"  # at which a plan's return is cut: the mean over every depth
     growth: int = 25_000  # updates until a growing horizon is whole (TD-MPC 2022)
 
