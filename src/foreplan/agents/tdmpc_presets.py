@@ -15,11 +15,11 @@ def _sized(latent: int, width: int, encoder_width: int, encoder_layers: int, hea
 
 
 SIZES: dict[str, TDMPC2] = {
-    # The CPU default, 0.17M parameters: at such widths elementwise work costs as much as the products, so SiLU instead
-    # of Mish, no LayerNorm before SimNorm, two heads, no dropout; and a planner that leans on its warm start. Targets of
-    # three steps: with one the critics learn too late how an episode will end. Fine bins: with coarse ones an error of a
-    # few in a value of 200 costs next to nothing, and critics drift above what can be earned. A search follows them
-    # there, so it is cautious where it counts; but what it tries by optimism is how they are found out.
+    # The CPU default, 0.2M parameters: at such widths elementwise work costs as much as the products, so SiLU instead
+    # of Mish, no LayerNorm before SimNorm, two heads, no dropout; and a planner that leans on its warm start.
+    # Targets of three steps: with one the critics learn too late how an episode will end. Fine bins: with coarse ones
+    # an error of a few in a value of 200 costs next to nothing, and critics drift above what can be earned. A search
+    # follows them there, so it is cautious where it counts; but trying what they promise is how they are found out.
     "nano": TDMPC2(
         planner=MPPI(num_samples=128, num_proposals=16, num_elites=24, iterations=4, temperature=1.0),
         network=Network(
