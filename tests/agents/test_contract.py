@@ -37,10 +37,11 @@ def replay() -> Replay:
 
 
 def labelled(replay: Replay) -> Replay:
-    """What an expert would have done stands beside every transition."""
+    """What an expert would have done stands beside every transition, and that none was learned from yet."""
     obs, counts = jnp.asarray(replay.steps.obs), replay.steps.reward
     extras = {"label": jnp.tanh(-obs[..., :2]), "labelled": counts == counts, "intervention": counts == counts}
-    return eqx.tree_at(lambda r: r.steps.extras, replay, extras | {"doubt": jnp.zeros_like(counts)})
+    extras |= {"doubt": jnp.zeros_like(counts), "priority": jnp.zeros_like(counts)}
+    return eqx.tree_at(lambda r: r.steps.extras, replay, extras)
 
 
 def begin(name: str) -> tuple[Any, Any, Any]:
