@@ -72,7 +72,7 @@ def test_a_critic_that_sees_the_reward_leaves_the_reward_alone() -> None:
     assert any((np.asarray(leaf) != 0.0).any() for leaf in jax.tree.leaves(gradient.critics))
 
 
-@pytest.mark.parametrize("sees", ["action", "reward", "next"])
+@pytest.mark.parametrize("sees", ["reward", "next"])  # for "action" see test_probes.py
 def test_critics_of_every_form_learn_what_is_to_come(sees) -> None:  # type: ignore[no-untyped-def]
     """A reward of 10 at termination alone (PITFALLS 2)."""
     replay, spec = corridor(4, rewards=[0.0, 0.0, 0.0, 10.0], terminates=True)

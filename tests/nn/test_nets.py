@@ -20,6 +20,7 @@ def test_activations_are_what_they_are_called() -> None:
         "silu": x * special.expit(x),
         "relu": np.maximum(x, 0.0),
         "elu": np.where(x > 0, x, np.expm1(x)),
+        "tanh": np.tanh(x),
     }
     assert set(expected) == set(ACTIVATIONS)
     for name, activation in ACTIVATIONS.items():
