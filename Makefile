@@ -1,7 +1,7 @@
 # `make demo` and `make test` set everything up themselves; all they need is Python 3.11 or newer and make.
 PYTHON ?= python3
 VENV ?= .venv
-DEMO_STEPS ?= 13000
+DEMO_STEPS ?= 12000
 DEMO_OUT := runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
 BIN := $(VENV)/bin

@@ -15,17 +15,16 @@ def _sized(latent: int, width: int, encoder_width: int, encoder_layers: int, hea
 
 
 SIZES: dict[str, TDMPC2] = {
-    # The CPU default, 0.2M parameters: at such widths elementwise work costs as much as the products, so SiLU instead
-    # of Mish, no LayerNorm before SimNorm, two heads, no dropout; and a planner that leans on its warm start.
-    # Targets of three steps: with one the critics learn too late how an episode will end. Fine bins: with coarse ones
-    # an error of a few in a value of 200 costs next to nothing, and critics drift above what can be earned. A search
-    # follows them there, so it is cautious where it counts; but trying what they promise is how they are found out.
+    # The CPU default, 0.17M parameters: at such widths elementwise work costs as much as the products, so SiLU instead
+    # of Mish, no LayerNorm before SimNorm, half the bins, two heads, no dropout; and a planner that leans on its warm
+    # start. Targets of three steps: with one the critics learn too late how an episode will end. A search follows
+    # critics where they promise too much, so it is cautious where it counts; to try it is how they are found out.
     "nano": TDMPC2(
         planner=MPPI(num_samples=128, num_proposals=16, num_elites=24, iterations=4, temperature=1.0),
         network=Network(
             latent=64, width=128, encoder_width=128, heads=2, dropout=0.0, activation="silu", normalise_latent=False
         ),
-        two_hot=TwoHot(bins=141),
+        two_hot=TwoHot(bins=51),
         critic=Critic(n_step=3, search="cautious"),
     ),
     "1m": _sized(latent=128, width=384, encoder_width=256, encoder_layers=2, heads=2),
