@@ -10,7 +10,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 .PHONY: demo test check format clean
 
 demo: $(VENV)/.run  ## learn a real task within five minutes on two cores, and show how it went
-	$(BIN)/foreplan train tdmpc2 dmc/cartpole-swingup --steps $(DEMO_STEPS) --eval-every 6500 --eval-episodes 3 --out $(DEMO_OUT)
+	$(BIN)/foreplan train tdmpc2 dmc/cartpole-swingup --steps $(DEMO_STEPS) --eval-every 6000 --eval-episodes 3 --out $(DEMO_OUT)
 	@ls $(DEMO_OUT)/plots/learning_curve.png $(DEMO_OUT)/videos/*.mp4 2>/dev/null || true
 
 test: $(VENV)/.dev check  ## all that must pass
