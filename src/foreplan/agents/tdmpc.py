@@ -25,14 +25,7 @@ from jaxtyping import Array, Float32, PRNGKeyArray
 
 from foreplan.agents.tdmpc_parts import Critic, Learner, Losses, Optimiser, replanned
 from foreplan.core.errors import UsageError
-from foreplan.core.learning import (
-    descend,
-    hold_out_losses,
-    moving_average,
-    over_batch,
-    repeat_updates,
-    where_first,
-)
+from foreplan.core.learning import descend, hold_out_losses, moving_average, over_batch, repeat_updates, where_first
 from foreplan.core.maths import TwoHot, softplus
 from foreplan.core.replay import Drawn, Priority, Replay, Window, rewritten
 from foreplan.core.targets import multi_step
@@ -59,9 +52,7 @@ class TDMPC2:
     reanalyse: int = 0  # stored states that are planned in anew after every call of `learn` (BMPC)
     discount: float | None = None  # None: from the episode's length
     utd: float = 1.0  # gradient updates a decision
-    min_seed_steps: int = (
-        1000  # decisions at random before learning; at least five episodes where their length is known
-    )
+    min_seed_steps: int = 1000  # decisions at random before learning; five episodes, if that is more
 
     def __post_init__(self) -> None:
         if self.reanalyse < 0 or (self.reanalyse and not self.losses.distil > 0):
@@ -75,20 +66,9 @@ class TDMPC2:
         world_key, policy_key = jax.random.split(key)
         world = LatentWorld.create(spec, self.network, self.two_hot, world_key, self.critic.sees)
         policy = self.network.policy(spec.action_dim, policy_key)
+        discount = jnp.asarray(self.discount_for(spec.episode_length), jnp.float32)
         drawn = Drawn.zeros(self.batch_size) if self.priority.exponent > 0 else None
-        return Learner(
-            world=world,
-            policy=policy,
-            target_critics=jax.tree.map(jnp.copy, world.critics),
-            target_encoder=jax.tree.map(jnp.copy, world.encoder) if self.target_encoder else None,
-            world_optimiser=self.optimiser.of_world(world).init(world),
-            policy_optimiser=self.optimiser.of_policy().init(policy),
-            q_scale=RunningScale.create(),
-            discount=jnp.asarray(self.discount_for(spec.episode_length), jnp.float32),
-            updates=jnp.zeros((), jnp.int32),
-            drawn=drawn,
-            priority=None if drawn is None else jnp.zeros_like(drawn.weight),
-        )
+        return Learner.create(world, policy, self.optimiser, discount, self.target_encoder, drawn)
 
     def seed_steps(self, spec: Spec) -> int:
         return max(self.min_seed_steps, 5 * (spec.episode_length or 0))

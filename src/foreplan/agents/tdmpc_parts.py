@@ -119,6 +119,31 @@ class Learner(eqx.Module):
     drawn: Drawn | None  # from where in the buffer the last batch came, and its priorities; None: drawn uniformly
     priority: Float32[Array, "batch"] | None
 
+    @classmethod
+    def create(
+        cls,
+        world: LatentWorld,
+        policy: MLP,
+        optimiser: Optimiser,
+        discount: Float32[Array, ""],
+        target_encoder: bool,
+        drawn: Drawn | None,
+    ) -> "Learner":
+        """Untrained; the targets are copies, so that what they follow can be donated."""
+        return cls(
+            world=world,
+            policy=policy,
+            target_critics=jax.tree.map(jnp.copy, world.critics),
+            target_encoder=jax.tree.map(jnp.copy, world.encoder) if target_encoder else None,
+            world_optimiser=optimiser.of_world(world).init(world),
+            policy_optimiser=optimiser.of_policy().init(policy),
+            q_scale=RunningScale.create(),
+            discount=discount,
+            updates=jnp.zeros((), jnp.int32),
+            drawn=drawn,
+            priority=None if drawn is None else jnp.zeros_like(drawn.weight),
+        )
+
 
 def replanned(agent: Agent, learner: Learner, replay: Replay, number: int, key: PRNGKeyArray) -> Replay:
     """The buffer with what the planner chooses today where `number` stored transitions begin (the lazy
