@@ -1,13 +1,18 @@
 """Every test runs under strict rules: no implicit promotion of dtype or rank, shapes checked at run time, warnings are
 errors (pyproject.toml). All of it must be set before JAX or foreplan is imported."""
 
+import gc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 os.environ.setdefault(
     "XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false"
 )  # each worker of pytest-xdist keeps to its core
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# what one worker, or a process that a test starts, has compiled the others need not compile again
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "xla"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("MPLBACKEND", "agg")
 
 import jax
@@ -28,6 +33,14 @@ COMPILED: list[str] = []
 def _note(event: str, duration: float, **about: str) -> None:
     if event == "/jax/core/compile/backend_compile_duration":
         COMPILED.append(about["fun_name"])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget_programs() -> Iterator[None]:
+    """A compiled program takes memory maps, of which a process may have some 65,000: all tests together need more."""
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture

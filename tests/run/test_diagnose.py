@@ -30,7 +30,7 @@ from foreplan.insight.attribution import (
 from foreplan.insight.stats import student
 from foreplan.planners.ilqr import ILQR
 from foreplan.planners.splines import Splined
-from foreplan.run.diagnose import Diagnosing, Episodes, Measured, diagnose, exchanged, resized
+from foreplan.run.diagnose import Diagnosing, Episodes, Measured, beside, diagnose, exchanged, resized
 from foreplan.run.foretold import to_go
 from foreplan.sims import truth
 
@@ -68,6 +68,8 @@ def test_a_planted_fault_is_the_largest_loss(fault: str, tmp_path: Path) -> None
             assert lost.losses[part].mean == pytest.approx(0.0, abs=1e-4)
     numbers = judged(found.foretold)
     assert (numbers["prediction"]["error"][0] < 1e-5) == (fault != "dynamics")
+    imagined = found.foretold["prediction"]
+    assert np.array_equal(imagined["like"], imagined["time"]) == (fault != "dynamics")  # nearest is the moment itself
     assert (max(group["rmse"] for group in numbers["reward"]["by_magnitude"]) < 1e-5) == (fault != "reward")
     assert numbers["value"]["policy"]["slope"] == pytest.approx(0.5 if fault == "value" else 1.0, rel=0.1)
 
@@ -106,6 +108,14 @@ def test_what_can_be_computed_is_computed(agent: Any, env: str, notes: list[str]
         assert any(said in note for note in found.notes), found.notes
     assert list(found.returns) == stages
     assert np.isfinite([value for values in found.returns.values() for value in values]).all()
+
+
+def test_an_imagined_moment_stands_beside_the_real_one(tmp_path: Path) -> None:
+    frames = [np.full((4, 6, 3), shade, np.uint8) for shade in (10, 20, 30)]
+    one, two = beside(frames, {"time": np.array([0, 2]), "like": np.array([1, 0])})
+    assert one.shape == (4, 12, 3)
+    assert (one[0, 0, 0], one[0, -1, 0], two[0, 0, 0], two[0, -1, 0]) == (10, 20, 30, 10)
+    assert beside([], {"time": np.array([0]), "like": np.array([0])}) == []
 
 
 def test_losses_sum_to_the_gap() -> None:

@@ -157,6 +157,20 @@ def test_a_plan_returns_what_the_formula_says(fitted: dict[str, Part], learned: 
     assert np.abs(offered).max() <= 1.0
 
 
+def test_a_part_judges_what_truly_came(fitted: dict[str, Part]) -> None:
+    """A reward is asked of the part with the outcome that is given, not with the one that the body foretells; without
+    a part, of the body."""
+    parts, x, key = together(fitted), jnp.asarray(points(1)[0]), jax.random.key(0)  # type: ignore[arg-type]
+    state, came = ({"x": at, "t": jnp.zeros((), jnp.int32)} for at in (x, x + 1.0))
+    model, action = compose(Linear(), parts, lambda state: state["x"]), jnp.ones((1,))
+    assert parts.reward is not None
+    elites = parts.reward.members(parts.reward.elites)
+    said = jax.vmap(lambda member: member.reward(x, action, x + 1.0))(elites)
+    assert float(model.earned(state, action, came, key)) == pytest.approx(float(jnp.mean(said)), rel=1e-5)
+    alone = compose(Linear(), Parts(), lambda state: state["x"])
+    assert float(alone.earned(state, action, came, key)) == 100.0
+
+
 def test_without_parts_a_body_is_what_it_was() -> None:
     model = compose(Linear(), Parts(), lambda state: state["x"])
     state = {"x": jnp.zeros(2), "t": jnp.zeros((), jnp.int32)}

@@ -127,6 +127,7 @@ def test_progress_in_plain_lines(tmp_path: Path) -> None:
         (["jax/pendulum", "--options.horizon", "300"], "horizon is 300 decisions, an episode has 200"),
         (["jax/pendulum", "--episodes", "0"], "episodes is 0"),
         (["jax/pendulum", "--caution", "-1"], "caution is -1.0; accepted: finite numbers from 0"),
+        (["jax/pendulum", "--caution", "1"], "no part has several networks to differ: give --dynamics or --value"),
         (["jax/pendulum", "--model", "nowhere"], "nowhere is not a run directory"),
         (["jax/pendulum", "--reward", "run.test_planning:upside_down"], "task cannot be changed"),
         (["dmc/cartpole-swingup", "--reward", "run.test_planning:upsidedown"], "did you mean 'upside_down'"),

@@ -30,7 +30,7 @@ from foreplan.core.replay import Replay, Window
 from foreplan.core.types import Metrics, Spec, TimeStep
 from foreplan.nn.dists import SquashedGaussian
 from foreplan.nn.nets import Ensemble
-from foreplan.nn.network import Perceptron
+from foreplan.nn.network import ReluMLP
 
 LABELS = ("label", "labelled")  # among the extras of the buffer: see `data.dataset`
 
@@ -106,7 +106,7 @@ class BC:
         (obs_dim,) = spec.obs_shape
         kind = "discrete" if spec.discrete else self.loss
         outputs = spec.action_dim * (2 if kind == "likelihood" else 1)
-        members = Ensemble(lambda k: Perceptron(obs_dim, self.widths, outputs, k), self.members, key)
+        members = Ensemble(lambda k: ReluMLP(obs_dim, self.widths, outputs, k), self.members, key)
         return Learner(
             policy=Policy(members, jnp.zeros(obs_dim), jnp.ones(obs_dim), kind, self.noise),
             optimiser=optax.adam(self.fitting.lr).init(members),
@@ -165,7 +165,7 @@ class BC:
         def score(parts: Parts) -> Scores:
             return {"policy": split.mean(partial(rows, parts), self.fitting.max_held)[0]}
 
-        def one(member: tuple[Perceptron, PRNGKeyArray]) -> tuple[Perceptron, Metrics, Curves]:
+        def one(member: tuple[ReluMLP, PRNGKeyArray]) -> tuple[ReluMLP, Metrics, Curves]:
             found = fit(self.fitting, {"policy": member[0]}, loss, score, split.num_train, member[1])
             _, agreement = split.mean(partial(rows, found.best), self.fitting.max_held)
             told = {"held_out_loss": found.scores["policy"], "agreement": agreement, "epochs": found.epochs}

@@ -20,7 +20,7 @@ from foreplan.core.errors import UsageError
 from foreplan.core.fitting import Fitting, Parts, Scores, Split, fit, transitions
 from foreplan.core.replay import Replay
 from foreplan.core.targets import returns_to_go
-from foreplan.nn.network import Perceptron
+from foreplan.nn.network import ReluMLP
 
 DISCOUNT = 0.95  # of the values whose drop is watched: some twenty decisions ahead
 FITTING = Fitting(max_epochs=20)
@@ -30,11 +30,11 @@ class Doubt(eqx.Module):
     """What has been learned of where to ask."""
 
     threshold: Float32[Array, ""]
-    value: Perceptron  # of normalised observations
+    value: ReluMLP  # of normalised observations
 
     @classmethod
     def create(cls, obs_dim: int, key: PRNGKeyArray) -> "Doubt":
-        return cls(jnp.float32(-jnp.inf), Perceptron(obs_dim, (64, 64), 1, key))
+        return cls(jnp.float32(-jnp.inf), ReluMLP(obs_dim, (64, 64), 1, key))
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def quantile(replay: Replay, newest: int, share: float) -> Float32[Array, ""]:
 
 
 @jax.jit
-def fit_value(value: Perceptron, replay: Replay, mean: Array, std: Array, key: PRNGKeyArray) -> Perceptron:
+def fit_value(value: ReluMLP, replay: Replay, mean: Array, std: Array, key: PRNGKeyArray) -> ReluMLP:
     """Regression of the discounted return to come, until an episode's end or the end of what is known."""
     data, split = transitions(replay), Split.of(replay, FITTING)
     target = jnp.concatenate(

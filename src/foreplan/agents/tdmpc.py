@@ -16,7 +16,7 @@ tanh; plans that are not finite score minus infinity; MPPI's temperature is in u
 takes the plan's mean; two heads are drawn before the forward pass.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import jax
@@ -67,7 +67,7 @@ class TDMPC2:
         world = LatentWorld.create(spec, self.network, self.two_hot, world_key, self.critic.sees)
         policy = self.network.policy(spec.action_dim, policy_key)
         discount = jnp.asarray(self.discount_for(spec.episode_length), jnp.float32)
-        drawn = Drawn.zeros(self.batch_size) if self.priority.exponent > 0 else None
+        drawn = Drawn.fill(self.batch_size) if self.priority.exponent > 0 else None
         return Learner.create(world, policy, self.optimiser, discount, self.target_encoder, drawn)
 
     def seed_steps(self, spec: Spec) -> int:
@@ -182,8 +182,7 @@ class TDMPC2:
             q_scale=q_scale,
             discount=learner.discount,
             updates=learner.updates + 1,
-            drawn=window.drawn,
-            priority=None if window.drawn is None else surprise,
+            drawn=window.drawn and replace(window.drawn, priority=surprise),
         )
         return learner, world_metrics | policy_metrics
 
@@ -305,6 +304,7 @@ class TDMPC2:
     @partial(jax.jit, static_argnames="self", donate_argnames="replay")
     def relabel(self, learner: Learner, replay: Replay, key: PRNGKeyArray) -> Replay:
         """New priorities where the last batch was drawn, and new plans for a few stored observations."""
-        if learner.drawn is not None and learner.priority is not None:
-            replay = rewritten(replay, learner.drawn.row, learner.drawn.env, {"priority": learner.priority})
+        if learner.drawn is not None:
+            drawn = learner.drawn
+            replay = rewritten(replay, drawn.row, drawn.env, {"priority": drawn.priority})
         return replanned(self, learner, replay, self.reanalyse, key) if self.reanalyse else replay

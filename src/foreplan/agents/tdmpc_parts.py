@@ -116,8 +116,7 @@ class Learner(eqx.Module):
     q_scale: RunningScale
     discount: Float32[Array, ""]
     updates: Int32[Array, ""]
-    drawn: Drawn | None  # from where in the buffer the last batch came, and its priorities; None: drawn uniformly
-    priority: Float32[Array, "batch"] | None
+    drawn: Drawn | None  # from where in the buffer the last batch came; None: drawn uniformly
 
     @classmethod
     def create(
@@ -141,7 +140,6 @@ class Learner(eqx.Module):
             discount=discount,
             updates=jnp.zeros((), jnp.int32),
             drawn=drawn,
-            priority=None if drawn is None else jnp.zeros_like(drawn.weight),
         )
 
 

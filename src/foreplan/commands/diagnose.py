@@ -30,6 +30,7 @@ class Diagnose:
         gl.configure()  # before MuJoCo is imported
         from foreplan.insight import diagnosed
         from foreplan.run.cache import use_compilation_cache
+        from foreplan.run.camera import write_video
         from foreplan.run.diagnose import diagnose_run
         from foreplan.run.progress import Pulse
 
@@ -37,6 +38,8 @@ class Diagnose:
         use_compilation_cache()
         with Pulse() as pulse:
             measured = diagnose_run(self.dir, self.settings, lambda line: print(line, flush=True), pulse.tell)
+        if measured.frames:
+            write_video(out / diagnosed.FILM, measured.frames, fps=15)
         title = f"Where {self.dir.name} loses its return"
         found = diagnosed.report(out, title, dataclasses.asdict(self.settings), measured)
         for line in (*found["alarms"], found["verdict"], f"report: {out / 'diagnosis.html'}"):

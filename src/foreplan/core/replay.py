@@ -22,15 +22,19 @@ T = TypeVar("T")
 
 
 class Drawn(eqx.Module):
-    """From where in the buffer windows begin, and how much each must count to make up for being drawn by priority."""
+    """From where in the buffer windows begin, how much each must count to make up for being drawn by priority, and the
+    priority that it is to have from now on: 0 until somebody has learned from it."""
 
     row: Int32[Array, "batch"]
     env: Int32[Array, "batch"]
     weight: Float32[Array, "batch"]
+    priority: Float32[Array, "batch"]
 
     @classmethod
-    def zeros(cls, batch_size: int) -> "Drawn":
-        return cls(*(jnp.zeros((batch_size,), kind) for kind in (jnp.int32, jnp.int32, jnp.float32)))
+    def fill(cls, batch_size: int, row: int = 0, weight: float = 0.0) -> "Drawn":
+        """All alike, in the first environment."""
+        fields = jnp.int32(row), jnp.int32(0), jnp.float32(weight), jnp.float32(0.0)
+        return cls(*(jnp.full((batch_size,), value) for value in fields))
 
 
 @dataclass(frozen=True)
@@ -156,7 +160,7 @@ def sample(
     theirs = draw(replay.demos, batch_size, horizon, demo_key)
     own = draw(replay, batch_size - number, horizon, own_key, fade, priority=priority)
     if own.drawn is not None:  # demonstrations have no priorities to be changed: a row that there is not
-        theirs = replace(theirs, drawn=Drawn(*(jnp.full((batch_size,), x) for x in (replay.capacity, 0, 1.0))))
+        theirs = replace(theirs, drawn=Drawn.fill(batch_size, replay.capacity, 1.0))
     both = jax.tree.map(
         lambda d, o: jnp.concatenate([d[:number], jnp.where(replay.size > 0, o, d[number:])]), theirs, own
     )
@@ -191,7 +195,7 @@ def draw(
         truncated=steps.truncated,
         mask=(before == 0) & (order < replay.size),
         extras=steps.extras,
-        drawn=None if weight is None else Drawn(rows[:, 0], env, weight),
+        drawn=None if weight is None else Drawn(rows[:, 0], env, weight, jnp.zeros_like(weight)),
     )
 
 

@@ -13,12 +13,14 @@ from foreplan.insight.attribution import ALONE, RUN, Attribution, alarms, attrib
 from foreplan.insight.plots import COLOURS, canvas
 
 POINTS = 400  # states that are drawn
+FILM = Path("videos", "imagined.mp4")  # where it is written before the page
 UNIT = "return of the decisions that count"
 GREY, RED, GREEN = "#b5b5b5", COLOURS[1], COLOURS[2]
 
 
 def report(out: Path, title: str, settings: Mapping[str, Any], measured: Any) -> dict[str, Any]:
-    """Write both files, and the pictures in `out/plots`, from `run.diagnose.Measured`; returns what is in the JSON."""
+    """Write both files, and the pictures in `out/plots`, from `run.diagnose.Measured`; returns what is in the JSON. A
+    video in `out/videos/imagined.mp4` gets its place on the page."""
     found, numbers = attribute(measured.returns), judged(measured.foretold)
     document = {
         "settings": dict(settings),
@@ -38,6 +40,10 @@ def report(out: Path, title: str, settings: Mapping[str, Any], measured: Any) ->
     waterfall(picture, found)
     parts += [page.image(picture, "from the run's return to the oracle's"), table(found)]
     parts += [page.note(note) for note in measured.notes]
+    if (film := out / FILM).is_file():
+        said = "Left: what happened. Right: the moment of the episode that is nearest to what the model foretold"
+        ahead = page.note(f"{said}, up to {len(measured.foretold['prediction']['error'])} decisions ahead.")
+        parts.append(page.section("Imagined and real, on film", page.video(film), ahead))
     parts += sections(out / "plots", measured.foretold, numbers)
     parts.append(page.section("Settings", page.settings("what was looked at", settings, is_open=True)))
     (out / "diagnosis.html").write_text(page.page(title, *parts))

@@ -40,7 +40,7 @@ class Network(eqx.Module):
         return self
 
 
-class Perceptron(Network):
+class ReluMLP(Network):
     """Linear layers with ReLU between them; with LayerNorm and dropout before each ReLU where asked for (Hiraoka et al.
     2022, "Dropout Q-Functions for Doubly Efficient Reinforcement Learning", figure 1)."""
 
@@ -105,7 +105,7 @@ class Architecture:
         widths = (self.width,) * self.layers
         if self.kind == "batch-renorm":
             return NormalisedPerceptron(inputs, widths, outputs, key, weight_norm=self.weight_norm, warmup=self.warmup)
-        return Perceptron(inputs, widths, outputs, key, layer_norm=self.kind == "layer-norm", dropout=self.dropout)
+        return ReluMLP(inputs, widths, outputs, key, layer_norm=self.kind == "layer-norm", dropout=self.dropout)
 
 
 class Heads(Ensemble):

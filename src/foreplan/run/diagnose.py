@@ -17,7 +17,7 @@ import dataclasses
 import itertools
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +31,7 @@ from foreplan.core.errors import UsageError
 from foreplan.core.types import Learner, LooksAhead, VectorEnv
 from foreplan.planners.discrete import Discrete
 from foreplan.planners.named import PLANNERS
+from foreplan.run.camera import Camera
 from foreplan.run.evaluate import play
 from foreplan.run.foretold import foretold
 from foreplan.run.saved import Saved
@@ -69,12 +70,14 @@ class Measured:
     seconds: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)  # what could not be computed, and what stands in for what
     foretold: dict[str, Any] = field(default_factory=dict)
+    frames: list[np.ndarray] = field(default_factory=list)  # the run's first episode, and what it imagined: `beside`
 
 
 def diagnose_run(out: Path, settings: Diagnosing, say: Callable[[str], None] = print, hear: Hear = nobody) -> Measured:
     """`diagnose` of the newest whole checkpoint of the run in `out`. Raises `UsageError` where there is none."""
     saved = Saved.open(out, say)
-    with closing(saved.make_env(saved.settings.env, settings.episodes, saved.settings.action_repeat)) as plant:
+    options: dict[str, Any] = {"action_repeat": saved.settings.action_repeat, "render": settings.video}
+    with closing(saved.make_env(saved.settings.env, settings.episodes, **options)) as plant:
         return diagnose(saved.agent, saved.learner(plant), plant, settings, say, hear)
 
 
@@ -90,9 +93,11 @@ def diagnose(
     `say` is told what has been found, `hear` how far the first episode of a stage is."""
     measured = Measured()
 
-    def stage(name: str, actor: Any, decisions: int, learner: Learner = learner) -> Episodes:
+    def stage(
+        name: str, actor: Any, decisions: int, learner: Learner = learner, camera: Camera | None = None
+    ) -> Episodes:
         began = time.perf_counter()
-        episodes = record(actor, learner, plant, settings.seed, decisions, hear)
+        episodes = record(actor, learner, plant, settings.seed, decisions, hear, camera)
         measured.returns[name] = episodes.returns(settings.decisions)
         measured.seconds[name] = time.perf_counter() - began
         say(f"{name}: return {np.mean(measured.returns[name]):.2f}, {measured.seconds[name]:.0f} s")
@@ -108,11 +113,14 @@ def diagnose(
         acted["policy"] = stage("policy alone", PolicyAlone(agent), whole)
     elif looks:
         note("policy alone: the run has no policy")
-    acted["run"] = stage(
-        "run", MPC(agent.planner, InAgent(agent)) if looks else agent, max(settings.whole, settings.decisions)
-    )
+    camera = Camera() if has is not None and settings.video else None
+    acted["run"] = stage("run", MPC(agent.planner, InAgent(agent)) if looks else agent, whole, camera=camera)
     if has is not None:
         measured.foretold = foretold(agent, learner, acted, has, settings.seed)
+    if camera is not None:
+        measured.frames = beside(camera.frames, measured.foretold["prediction"])
+        if camera.why:
+            note(f"no video: {camera.why}")
     try:
         with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always", UserWarning)
@@ -131,6 +139,13 @@ def diagnose(
                 note(f"{name} and what follows: {error}")
                 break
     return measured
+
+
+def beside(frames: list[np.ndarray], foretold: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """An episode and, to the right of it, what its model imagined. No model here paints pictures: what is shown is the
+    moment of the episode whose state is nearest to the imagined one. Nothing where there are no `frames`."""
+    pairs = zip(foretold["time"], foretold["like"], strict=True)
+    return [np.hstack([frames[time], frames[like]]) for time, like in pairs if frames]
 
 
 def exchanged(agent: Any, has: Any, truth: Any, settings: Diagnosing, note: Callable[[str], None]) -> dict[str, MPC]:
@@ -178,14 +193,24 @@ def resized(planner: Any, times: int = 1, horizon: int | None = None) -> Any:
     return dataclasses.replace(planner, num_samples=times * planner.num_samples, **changed)
 
 
-def record(actor: Any, learner: Learner, plant: VectorEnv, seed: int, decisions: int, hear: Hear = nobody) -> Episodes:
-    """One episode in each environment, or its first `decisions`."""
+def record(
+    actor: Any,
+    learner: Learner,
+    plant: VectorEnv,
+    seed: int,
+    decisions: int,
+    hear: Hear = nobody,
+    camera: Camera | None = None,
+) -> Episodes:
+    """One episode in each environment, or its first `decisions`; of the first one, pictures of what came of each."""
     rows: list[tuple[Any, ...]] = []
     running, total = np.ones(plant.spec.num_envs, bool), 0.0
     length = min(decisions, plant.spec.episode_length or decisions)
     for now, action, after in itertools.islice(play(actor, learner, plant, seed), decisions):
         rows.append((now.obs, action, after.reward, after.obs, running.copy(), after.terminated))
         total += float(after.reward[0]) * bool(running[0])
+        if camera is not None and running[0]:
+            camera.shoot(plant)
         hear(0, total, len(rows), length)
         running &= ~(np.asarray(after.terminated) | np.asarray(after.truncated))
         if not running.any():

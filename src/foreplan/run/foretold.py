@@ -25,7 +25,8 @@ def foretold(
 ) -> dict[str, dict[str, np.ndarray]]:
     """By subject. `acted` has `run.diagnose.Episodes` of the "run" and, where there is one, of the "policy".
 
-    prediction: error, still [ahead], in standard deviations; reward, foretold [start, ahead]
+    prediction: error, still [ahead], in standard deviations; reward, foretold [start, ahead]; time, like [n]: decisions
+                of the first episode, and those after which it came nearest to what was foretold of them
     reward:     true, foretold [n]
     value:      true, foretold [n], for each of `acted`: "true_run", "foretold_run", ...
     plans:      imagined, policy, true [n]: what the model promises of its plan and of its policy, and what came; for a
@@ -75,24 +76,42 @@ def spread(items: np.ndarray, number: int) -> np.ndarray:
 
 
 def prediction(agent: LooksAhead, learner: Learner, episodes: Any, key: PRNGKeyArray) -> dict[str, Any]:
-    """Of stretches of AHEAD decisions, or of the longest that there are."""
+    """Of stretches of AHEAD decisions, or of the longest that there are. Errors are root mean squares, in standard
+    deviations of the states; what never changes has no unit, and cannot be got wrong."""
     lengths = episodes.running.sum(axis=0)
     ahead = min(AHEAD, int(lengths.max()))
     starts = [(t, env) for env, n in enumerate(lengths) for t in range(0, n - ahead + 1, ahead)]
     time, env = (np.array(each)[:, None] for each in zip(*starts, strict=True))
     time = time + np.arange(ahead)
     seen = np.concatenate([episodes.obs[time[:, :1], env], episodes.after[time, env]], axis=1)
-    error, still, reward = unrolled(agent, learner, seen, episodes.action[time, env], key)
-    return {"error": error, "still": still, "reward": episodes.reward[time, env], "foretold": reward}
+    answers = unrolled(agent, learner, seen, episodes.action[time, env], key)
+    true, guessed, reward = (np.asarray(answer) for answer in answers)
+    unit = np.std(true, axis=(0, 1))
+    moves = unit > 1e-3 * np.max(unit)
+    true, guessed = (x[..., moves] / unit[moves] for x in (true, guessed))
+
+    def size(wrong: np.ndarray) -> np.ndarray:
+        return np.sqrt(np.mean(np.sum(wrong**2, axis=2), axis=0) / max(1, moves.sum()))
+
+    found = {"error": size(guessed - true[:, 1:]), "still": size(true[:, :1] - true[:, 1:])}
+    found |= {"reward": episodes.reward[time, env], "foretold": reward}
+    filmed = np.flatnonzero(env[:, 0] == 0)
+    return found | {"time": time[filmed].ravel(), "like": time[filmed].ravel()[alike(guessed, true[:, 1:], filmed)]}
+
+
+def alike(guessed: np.ndarray, true: np.ndarray, some: np.ndarray) -> np.ndarray:
+    """Of each of the states [some * ahead] that were `guessed`, the one of the true ones that is nearest to it."""
+    guesses, real = (x[some].reshape(-1, x.shape[2]) for x in (guessed, true))
+    apart = np.sum(guesses**2, axis=1)[:, None] - 2.0 * guesses @ real.T + np.sum(real**2, axis=1)[None]
+    return np.argmin(apart, axis=1) if len(real) else np.zeros(0, int)
 
 
 @partial(jax.jit, static_argnums=0)
 def unrolled(
     agent: LooksAhead, learner: Learner, seen: Any, actions: Any, key: PRNGKeyArray
-) -> tuple[Float32[Array, "ahead"], Float32[Array, "ahead"], Float32[Array, "n ahead"]]:
-    """(error of the states, the same had nothing changed, rewards) of `actions` [n, ahead, action] in the model,
-    without looking up from the first of what was `seen` [n, ahead + 1, obs]. Errors are root mean squares in
-    standard deviations of the states."""
+) -> tuple[Float32[Array, "n rows state"], Float32[Array, "n ahead state"], Float32[Array, "n ahead"]]:
+    """(states that were seen, states foretold, rewards foretold) of `actions` [n, ahead, action] in the model, without
+    looking up from the first of what was `seen` [n, ahead + 1, obs]."""
     seen, actions = jnp.asarray(seen), jnp.asarray(actions)
     model = single(agent.look_ahead(learner, seen[0, 0], key)[0])
     states = over_batch(lambda obs: agent.look_ahead(learner, obs, key)[1])(seen)
@@ -110,15 +129,7 @@ def unrolled(
         jnp.concatenate([x.reshape(*x.shape[:2], -1) for x in jax.tree.leaves(tree)], axis=2)
         for tree in (states, foretold)
     )
-    unit = jnp.std(true, axis=(0, 1))
-    moves = unit > 1e-3 * jnp.max(unit)  # what never changes has no unit, and cannot be got wrong in it
-    weight = jnp.where(moves, 1.0 / jnp.where(moves, unit, 1.0), 0.0)[None, None]
-
-    def size(wrong: Array) -> Array:
-        squares = jnp.mean(jnp.sum((wrong * weight) ** 2, axis=2), axis=0)
-        return jnp.sqrt(squares / jnp.maximum(1.0, jnp.sum(moves, dtype=jnp.float32)))
-
-    return size(guessed - true[:, 1:]), size(true[:, :1] - true[:, 1:]), reward
+    return true, guessed, reward
 
 
 @partial(jax.jit, static_argnums=(0, 1))

@@ -17,14 +17,15 @@ import numpy as np
 
 from foreplan.agents.composite import Composite
 from foreplan.agents.mpc import MPC, InAgent
-from foreplan.core.errors import RenderUnavailable, UsageError
+from foreplan.core.errors import UsageError
 from foreplan.core.types import Learner, LooksAhead, VectorEnv
 from foreplan.envs import names as envs
 from foreplan.planners.risk import Mean, MeanMinusDeviation
+from foreplan.run.camera import Camera, write_video
 from foreplan.run.evaluate import MAX_DECISIONS, Evaluation
 from foreplan.run.parts import Kind, Part, is_part, load_all, together
 from foreplan.run.randomness import Keys
-from foreplan.run.saved import Saved, write_video
+from foreplan.run.saved import Saved
 from foreplan.run.settings import MAX_SEED, Planning, check_actions, encode, hardware, refuse_non_finite, versions
 from foreplan.run.state import put
 from foreplan.sims.mujoco import Task
@@ -45,19 +46,11 @@ class Episode:
     """
 
     kept: dict[str, list[Any]] = field(default_factory=dict)
-    frames: list[np.ndarray] = field(default_factory=list)
-    why: str = ""  # there are no frames
+    camera: Camera = field(default_factory=Camera)
 
     def keep(self, **items: Any) -> None:
         for name, item in items.items():
             self.kept.setdefault(name, []).append(item)
-
-    def picture(self, plant: VectorEnv) -> None:
-        if not self.why:
-            try:
-                self.frames.append(plant.render(0))
-            except RenderUnavailable as error:
-                self.frames, self.why = [], str(error)
 
 
 def plan_episodes(
@@ -73,6 +66,10 @@ def plan_episodes(
     refuse_non_finite(planner, "options")
     saved = None if settings.model == "sim" else open_model(settings)
     parts, asked = exchanged(settings)
+    if settings.caution and not {"dynamics", "value"} & parts.keys():
+        raise UsageError(
+            f"caution is {settings.caution:g}, but no part has several networks to differ: give --dynamics or --value"
+        )
     planner = asking(planner, parts, say)
     repeat = asked.action_repeat if saved is None else saved.settings.action_repeat
     plant = envs.make(settings.env, action_repeat=repeat, render=settings.video)
@@ -197,7 +194,7 @@ def play(agent: MPC, learner: Learner, plant: VectorEnv, seed: int, film: bool, 
             names = {f"foretold_{name}": array for name, array in foretold.items()}
             episode.keep(planned_at=turn, planned_action=planned, **names)
         if film:
-            episode.picture(plant)
+            episode.camera.shoot(plant)
         plant.send(np.asarray(actions))
         after = plant.recv()
         episode.keep(obs=timestep.obs[0], action=np.asarray(actions[0]), reward=np.asarray(after.reward[0]))
@@ -219,11 +216,10 @@ def write(out: Path, number: int, episode: Episode, say: Callable[[str], None]) 
     (out / "episodes").mkdir(parents=True, exist_ok=True)
     arrays: dict[str, Any] = {name: np.stack(items) for name, items in episode.kept.items()}
     np.savez_compressed(out / "episodes" / f"episode-{number}.npz", **arrays)
-    if episode.frames:
-        (out / "videos").mkdir(exist_ok=True)
-        write_video(out / "videos" / f"episode-{number}.mp4", episode.frames)
-    elif episode.why:
-        say(f"no video: {episode.why}")
+    if episode.camera.frames:
+        write_video(out / "videos" / f"episode-{number}.mp4", episode.camera.frames)
+    elif episode.camera.why:
+        say(f"no video: {episode.camera.why}")
 
 
 def write_result(

@@ -1,19 +1,17 @@
 """A run that was saved: its newest whole checkpoint, evaluated and filmed."""
 
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import imageio_ffmpeg
 import numpy as np
 
 from foreplan.agents.mpc import InAgent
-from foreplan.core.errors import RenderUnavailable
 from foreplan.core.types import Agent, Learner, LooksAhead, VectorEnv
 from foreplan.envs import names
 from foreplan.run import checkpoint
+from foreplan.run.camera import Camera, write_video
 from foreplan.run.evaluate import Evaluation, evaluate, play
 from foreplan.run.settings import Settings, at_least, read_config
 
@@ -73,14 +71,14 @@ class Saved:
         env = self._env(num_envs=1, render=True)
         try:
             learner = self.learner(env)
-            episode, frames, why = _record(self.agent, learner, env, seed)
+            episode, camera = _record(self.agent, learner, env, seed)
         finally:
             env.close()
         contents: dict[str, Any] = episode | _imagined(self.agent, learner, episode)
         np.savez_compressed(arrays, **contents)
-        if not frames:
-            return Film(arrays, None, why)
-        write_video(video, frames)
+        if not camera.frames:
+            return Film(arrays, None, camera.why)
+        write_video(video, camera.frames)
         return Film(arrays, video)
 
     def _env(self, **options: Any) -> VectorEnv:
@@ -90,23 +88,17 @@ class Saved:
         return checkpoint.unflatten(checkpoint.learner_like(self.agent, env.spec), self.parts["learner"])
 
 
-def _record(
-    agent: Agent, learner: Learner, env: VectorEnv, seed: int
-) -> tuple[dict[str, np.ndarray], list[np.ndarray], str]:
-    """One episode: obs [decision, obs], action [decision, action], reward [decision]; frames, or why there are none."""
-    obs, actions, rewards, frames, why = [], [], [], [], ""
+def _record(agent: Agent, learner: Learner, env: VectorEnv, seed: int) -> tuple[dict[str, np.ndarray], Camera]:
+    """One episode: obs [decision, obs], action [decision, action], reward [decision]."""
+    obs, actions, rewards, camera = [], [], [], Camera()
     for timestep, action, after in play(agent, learner, env, seed):
         obs.append(np.asarray(timestep.obs[0]))
         actions.append(action[0])
         rewards.append(np.asarray(after.reward[0]))
-        if not why:
-            try:
-                frames.append(env.render(0))
-            except RenderUnavailable as error:
-                frames, why = [], str(error)
+        camera.shoot(env)
         if after.terminated[0] or after.truncated[0] or len(rewards) == 1000:
             break
-    return {"obs": np.stack(obs), "action": np.stack(actions), "reward": np.stack(rewards)}, frames, why
+    return {"obs": np.stack(obs), "action": np.stack(actions), "reward": np.stack(rewards)}, camera
 
 
 def _imagined(agent: Any, learner: Learner, episode: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -127,13 +119,3 @@ def _imagined(agent: Any, learner: Learner, episode: dict[str, np.ndarray]) -> d
         return {}
     foretold = {f"imagined_{name}": np.concatenate([np.asarray(s[name]) for s in segments]) for name in segments[0]}
     return foretold | {"imagined_every": np.array(IMAGINED)}
-
-
-def write_video(path: Path, frames: list[np.ndarray], fps: int = 30) -> None:
-    """An mp4 that browsers play, from frames uint8 [height, width, 3]; an odd last row or column is left out."""
-    height, width = (size // 2 * 2 for size in frames[0].shape[:2])
-    raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(fps), "-i", "-"]
-    coded = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-movflags", "+faststart"]
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-loglevel", "error", *raw, *coded, str(path)]
-    pixels = b"".join(np.ascontiguousarray(frame[:height, :width]).tobytes() for frame in frames)
-    subprocess.run(command, input=pixels, check=True)

@@ -128,6 +128,7 @@ class Diagnosing:
     most: int = 2000  # candidates a decision, which the oracle has at most
     seed: int = 0
     inexact: bool = False  # also where the environment cannot be restored exactly
+    video: bool = True  # film the first episode, beside what the model imagined of it
 
     def __post_init__(self) -> None:
         for name in ("episodes", "decisions", "whole", "beyond", "times", "most"):

@@ -59,12 +59,18 @@ class Composed(Model):
 
     def step(self, state: State, action: Action, key: PRNGKeyArray) -> tuple[State, Scalar, Scalar]:
         after, reward, going_on = self.body.step(state, action, key)
-        seen = self.observe(state), action, self.observe(after)
         if self.reward is not None:
-            reward = agreed(self.reward, lambda member: member.reward(*seen))
+            reward = self.earned(state, action, after, key)
         if self.continuation is not None:
+            seen = self.observe(state), action, self.observe(after)
             going_on = agreed(self.continuation, lambda member: member.going_on(*seen))
         return after, reward, self.discount * going_on
+
+    def earned(self, state: State, action: Action, after: State, key: PRNGKeyArray) -> Scalar:
+        if self.reward is None:
+            return self.body.earned(state, action, after, key)
+        seen = self.observe(state), action, self.observe(after)
+        return agreed(self.reward, lambda member: member.reward(*seen))
 
     def value(self, state: State, key: PRNGKeyArray) -> Scalar:
         del key

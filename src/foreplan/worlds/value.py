@@ -27,7 +27,7 @@ from foreplan.core.replay import Replay
 from foreplan.core.targets import returns_to_go
 from foreplan.core.types import Metrics, Spec
 from foreplan.nn.nets import Ensemble
-from foreplan.nn.network import Perceptron
+from foreplan.nn.network import ReluMLP
 from foreplan.worlds.fitting import moments
 
 WEIGHTS = {"return": 1.0, "lambda": 0.95, "td": 0.0}
@@ -83,7 +83,7 @@ class Value(eqx.Module):
     def create(cls, spec: Spec, size: ValueNetwork, key: PRNGKeyArray, discount: float = 0.99) -> "Value":
         """Untrained; 0 everywhere."""
         (obs_dim,) = spec.obs_shape
-        heads = Ensemble(lambda k: Perceptron(obs_dim, size.widths, 1, k), size.heads, key)
+        heads = Ensemble(lambda k: ReluMLP(obs_dim, size.widths, 1, k), size.heads, key)
         zeros, ones, scale = jnp.zeros(obs_dim), jnp.ones(obs_dim), jnp.float32(discount)
         return cls(heads, zeros, ones, jnp.zeros(()), jnp.zeros(()), scale)
 
@@ -136,7 +136,7 @@ def sweep(
     def score(parts: Parts) -> Scores:
         return {"value": split.mean(partial(rows, parts), fitting.max_held)}
 
-    def one(head: tuple[Perceptron, PRNGKeyArray]) -> tuple[Perceptron, Array, Array]:
+    def one(head: tuple[ReluMLP, PRNGKeyArray]) -> tuple[ReluMLP, Array, Array]:
         found = fit(fitting, {"value": head[0]}, loss, score, split.num_train, head[1])
         return found.best["value"], found.scores["value"], found.curves["value"]
 
