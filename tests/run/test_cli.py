@@ -1,7 +1,9 @@
 """The command line: what it does, what it refuses and how it says so."""
 
 import json
+import os
 import re
+import sys
 
 import pytest
 
@@ -145,3 +147,17 @@ def test_envs_and_check(capsys) -> None:
     assert (code, json.loads(out[-1])["envs"]) == (0, ["jax/cartpole-pets", "jax/cartpole-swingup", "jax/pendulum"])
     code, out, _ = said(capsys, "check", "jax/pendulum", "--json")
     assert (code, json.loads(out[-1])["ok"]) == (0, True)
+
+
+def test_a_reader_that_has_gone_is_no_error() -> None:
+    """As in `foreplan fit --help | head -1`."""
+    import subprocess
+
+    code = "import sys; from foreplan.cli import main; sys.exit(main(['fit', '--help']))"
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run([sys.executable, "-c", code], stdout=writing, stderr=subprocess.PIPE, text=True)
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")

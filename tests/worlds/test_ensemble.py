@@ -216,13 +216,15 @@ def test_rows_are_moved_by_the_elites_in_equal_shares(fitted: tuple[EnsembleWorl
 def test_a_users_reward_stands_in_for_the_network_and_ends_enter_softly(
     fitted: tuple[EnsembleWorld, Metrics], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The continuation enters the discount softly (PITFALLS 8)."""
+    """The continuation enters the discount softly (PITFALLS 8); effort has its price."""
     actions = jnp.array([[1.0], [0.5], [0.25]])
     _, _, discount = Foresight(best(fitted[0])).step(ZERO, actions[0], jax.random.key(0))
     assert 0.5 < float(discount) <= 1.0
     monkeypatch.setattr(Member, "going_on", lambda member, o, a, n: jnp.float32(0.5))
     model = Foresight(best(fitted[0]), lambda o, a, n: a[0] + 0.0 * n[0])
     assert float(returns(model, ZERO, actions, jax.random.key(0))) == pytest.approx(1.0 + 0.25 + 0.0625)
+    model = replace(model, effort=0.1)
+    assert float(returns(model, ZERO, actions, jax.random.key(0))) == pytest.approx(0.9 + 0.2375 + 0.0609375)
 
 
 def test_a_part_that_is_not_asked_for_has_no_network() -> None:

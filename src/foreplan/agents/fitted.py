@@ -9,6 +9,7 @@ from typing import Any
 import jax
 from jaxtyping import Array, Float32, PRNGKeyArray
 
+from foreplan.core.errors import UsageError
 from foreplan.core.replay import Replay
 from foreplan.core.types import Memory, Metrics, Spec, TimeStep
 from foreplan.planners.acting import act, memories
@@ -27,8 +28,13 @@ class Fitted:
     fitting: WorldFitting = field(default_factory=WorldFitting)
     reward: str = "learned"
     terminated: str = "learned"
+    effort: float = 0.0  # taken off a planned reward for an action's mean square, to tell plans apart that earn alike
     every: int | None = None  # decisions between two fits; None: an episode, or 200 where its length is not known
     min_seed_steps: int | None = None  # decisions at random; None: the same
+
+    def __post_init__(self) -> None:
+        if self.effort < 0.0:
+            raise UsageError(f"effort is {self.effort}; accepted: 0, or a price above it")
 
     @abstractmethod
     def look_ahead(

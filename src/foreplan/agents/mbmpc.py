@@ -39,11 +39,11 @@ class MBMPC(Fitted):
         self, learner: EnsembleWorld, obs: Float32[Array, "obs"], key: PRNGKeyArray
     ) -> tuple[Foresight, Float32[Array, "obs"]]:
         """The network as a model to plan in, for any planner; its state is what is observed."""
-        return jax.tree.map(lambda leaf: leaf[0], self.members(learner)), obs
+        return jax.tree.map(lambda leaf: leaf[0], self.members(learner, self.effort)), obs
 
-    def members(self, learner: EnsembleWorld) -> Foresight:
+    def members(self, learner: EnsembleWorld, effort: float = 0.0) -> Foresight:
         """The only one, stacked."""
-        return Foresight(learner.members(learner.elites), known(self.reward, "reward"))
+        return Foresight(learner.members(learner.elites), known(self.reward, "reward"), effort)
 
     @partial(jax.jit, static_argnames="self")
     def imagine(

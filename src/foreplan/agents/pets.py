@@ -44,6 +44,7 @@ class PETS(Fitted):
     particles: int = 5
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.propagation not in ("ts-inf", "ts-1"):
             raise UsageError(f"propagation is {self.propagation!r}; accepted: 'ts-inf', 'ts-1'")
         if self.particles < 1 or (self.propagation == "ts-inf" and self.particles % self.network.elites):
@@ -53,14 +54,14 @@ class PETS(Fitted):
         self, learner: EnsembleWorld, obs: Float32[Array, "obs"], key: PRNGKeyArray
     ) -> tuple[Members | Draws, Float32[Array, "obs"]]:
         """The elites as a model to plan in, for any planner; its state is what is observed."""
-        members = self.members(learner)
+        members = self.members(learner, self.effort)
         if self.propagation == "ts-1":
             return Draws(Switching(members), self.risk, self.particles), obs
         return Members(members, self.risk, self.particles // self.network.elites), obs
 
-    def members(self, learner: EnsembleWorld) -> Foresight:
+    def members(self, learner: EnsembleWorld, effort: float = 0.0) -> Foresight:
         """The elites, stacked."""
-        return Foresight(learner.members(learner.elites), known(self.reward, "reward"))
+        return Foresight(learner.members(learner.elites), known(self.reward, "reward"), effort)
 
     @partial(jax.jit, static_argnames="self")
     def imagine(

@@ -12,14 +12,16 @@ from foreplan.worlds.known import Known
 
 class Foresight(Model):
     """One member as a model to plan in; the state is an observation. A reward that is given stands in for the network;
-    the probability that the episode goes on enters the discount softly."""
+    the probability that the episode goes on enters the discount softly; `effort` is the price of an action's mean
+    square."""
 
     member: Member
     reward: Known | None = eqx.field(static=True, default=None)
+    effort: float = eqx.field(static=True, default=0.0)
 
     def step(self, state: Obs, action: Action, key: PRNGKeyArray) -> tuple[Obs, Scalar, Scalar]:
         after = self.member.next(state, action, key)
-        reward = self.earned(state, action, after, key)
+        reward = self.earned(state, action, after, key) - self.effort * jnp.mean(action**2)
         return after, reward, self.member.going_on(state, action, after)
 
     def earned(self, state: Obs, action: Action, after: Obs, key: PRNGKeyArray) -> Scalar:
