@@ -7,6 +7,7 @@ from typing import Any
 
 import faulty
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
@@ -42,9 +43,14 @@ def measured(fault: str) -> Measured:
     return diagnose(*faulty.Faulty.of(fault), faulty.plant(BUDGET.episodes), BUDGET)
 
 
+@pytest.mark.parametrize("depths", [None, (0.5, 0.0, 0.25, 0.25)])
 @pytest.mark.parametrize("true", [(), ("reward",), ("reward", "value")])
-def test_with_the_true_model_every_part_scores_alike(true: tuple[str, ...]) -> None:
+def test_with_the_true_model_every_part_scores_alike(
+    true: tuple[str, ...], depths: tuple[float, ...] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Against the one formula, `core.model.returns`."""
+    jax.clear_caches()  # what was compiled knows another way to cut plans
+    monkeypatch.setattr(faulty.Believed, "depths", lambda model, horizon: depths and jnp.array(depths, jnp.float32))
     agent, learner = faulty.Faulty.of("planner")
     with closing(faulty.plant(2)) as plant:
         obs = np.asarray(plant.reset(0).obs)

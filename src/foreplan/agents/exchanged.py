@@ -2,7 +2,9 @@
 
 A candidate a_0 .. a_{H-1} returns, as everywhere (DESIGN, section 1),
 
-    G = sum_{t<H} discount_t R(s_t, a_t) + discount_H V(s_H)
+    G = sum_{t<H} discount_t R(s_t, a_t) + discount_H V(s_H),
+
+or the mean of such sums over the depths that the agent cuts its plans at.
 
  1. states and ends are the true ones: candidates are stepped in the environment       `Exchanged.follow`
  2. R is the agent's, of what is truly observed, or the true reward                    `rewards`
@@ -36,7 +38,7 @@ class Followed(NamedTuple):
     obs: np.ndarray  # [n, horizon + 1, obs]
     reward: np.ndarray  # [n, horizon]; minus infinity where the simulation diverged
     going_on: np.ndarray  # [n, horizon]; 0 where the episode has terminated
-    states: States
+    states: list[States]  # after 1, 2, .. horizon decisions
 
 
 class Traits(NamedTuple):
@@ -92,29 +94,34 @@ class Exchanged:
         reached = np.cumprod(self.traits.discount * seen.going_on, axis=1)
         before = np.concatenate([np.ones_like(reached[:, :1]), reached[:, :-1]], axis=1)
         reward = seen.reward[None] if "reward" in self.true else rewards(self.agent, learner, seen.obs, actions, key)
-        value = self.true_values(learner, seen, key) if "value" in self.true else None
-        worth = values(self.agent, learner, seen.obs[:, -1], key) if value is None else value[None]
-        totals = np.sum(before * np.asarray(reward), axis=2) + reached[:, -1] * np.asarray(worth)
+        earned, totals = np.cumsum(before * np.asarray(reward), axis=2), np.zeros((1, len(actions)))
+        counts = np.asarray(depths(self.agent, learner, obs, actions.shape[1]))
+        for last in map(int, np.flatnonzero(counts)):  # one, unless the agent averages over depths
+            true = self.true_values(learner, seen, last, key)[None] if "value" in self.true else None
+            worth = values(self.agent, learner, seen.obs[:, last + 1], key) if true is None else true
+            totals = totals + counts[last] * (earned[:, :, last] + reached[:, last] * np.asarray(worth))
         totals = np.where(np.isfinite(seen.reward).all(axis=1), totals, -np.inf).astype(np.float32)
         return np.asarray(over_members(self.agent, learner, obs, totals))
 
     def follow(self, obs: np.ndarray, index: int, actions: np.ndarray) -> Followed:
         """What truly becomes of `actions` [n, horizon, action]."""
         number, horizon = actions.shape[:2]
-        states, seen = self.truth.at(index, number), [np.repeat(obs[None], number, axis=0)]
+        begin, seen = self.truth.at(index, number), [np.repeat(obs[None], number, axis=0)]
+        states = [begin]
         reward, going_on = np.zeros((number, horizon)), np.ones((number, horizon))
         for t in range(horizon):
-            states, obs, reward[:, t], going_on[:, t] = self.truth.step(states, actions[:, t], seen[-1])
+            after, obs, reward[:, t], going_on[:, t] = self.truth.step(states[-1], actions[:, t], seen[-1])
+            states.append(after)
             seen.append(obs)
-        return Followed(np.stack(seen, axis=1), reward, going_on, states)
+        return Followed(np.stack(seen, axis=1), reward, going_on, states[1:])
 
-    def true_values(self, learner: Learner, seen: Followed, key: PRNGKeyArray) -> np.ndarray:
-        """[n]: by common random numbers."""
-        number, obs = len(seen.obs), seen.obs[:, -1]
+    def true_values(self, learner: Learner, seen: Followed, last: int, key: PRNGKeyArray) -> np.ndarray:
+        """[n], of where the decision `last` has led: by common random numbers."""
+        number, obs = len(seen.obs), seen.obs[:, last + 1]
         if not self.traits.policy:
             return np.zeros(number)
         keys = jnp.broadcast_to(jax.random.split(key, self.beyond)[:, None], (self.beyond, number))
-        return self.go_on(learner, seen.states, obs, keys)[0]
+        return self.go_on(learner, seen.states[last], obs, keys)[0]
 
     def go_on(self, learner: Learner, states: States, obs: np.ndarray, keys: Array) -> tuple[np.ndarray, np.ndarray]:
         """(returns [n], actions [n, decision, action]) of the agent's policy; `keys` are [decision, n]."""
@@ -228,6 +235,14 @@ def values(agent: LooksAhead, learner: Learner, obs: Any, key: PRNGKeyArray) -> 
         return jax.vmap(lambda seen: model.value(agent.look_ahead(learner, seen, key)[1], key))(obs)
 
     return in_each(of_one, agent.look_ahead(learner, obs[0], key)[0])
+
+
+@partial(jax.jit, static_argnums=(0, 3))
+def depths(agent: LooksAhead, learner: Learner, obs: Any, horizon: int) -> Float32[Array, "horizon"]:
+    """How much the return of a plan counts that is cut after 1, 2, .. `horizon` steps, as the agent has it."""
+    model = single(agent.look_ahead(learner, jnp.asarray(obs), jax.random.key(0))[0])
+    counts = model.depths(horizon)
+    return jax.nn.one_hot(horizon - 1, horizon, dtype=jnp.float32) if counts is None else counts
 
 
 @partial(jax.jit, static_argnums=0)
