@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import TD_MPC2, timestep
+from cases import TD_MPC2, copy, timestep
 from probes import corridor, one_hot
 
 from foreplan.agents.mpc import InAgent
@@ -107,6 +107,25 @@ def test_targets_start_as_the_critics_and_follow_slowly() -> None:
     ):
         np.testing.assert_array_equal(online, target)
         assert online.unsafe_buffer_pointer() != target.unsafe_buffer_pointer()  # else neither could be donated
+
+
+def test_evaluation_acts_by_averaged_weights_and_exploration_does_not() -> None:
+    agent = replace(TD_MPC2, averaging=0.25)
+    replay, spec = corridor(4, rewards=[1.0] * 4, terminates=False)
+    learner = agent.init(spec, jax.random.key(0))
+    before = copy((learner.world, learner.policy))
+    learner, _ = agent.learn(learner, replay, jax.random.key(1), 1)
+    after = learner.world, learner.policy
+    for old, new, mean in zip(*map(jax.tree.leaves, (before, after, learner.average)), strict=True):
+        np.testing.assert_allclose(mean, old + 0.25 * (new - old), rtol=1e-6, atol=1e-7)
+    far = jax.tree.map(lambda x: x + 1.0, learner.average)
+    step, memory, key = timestep(np.zeros((1, *spec.obs_shape)), [True]), agent.memory(spec), jax.random.key(2)
+    for explore in (False, True):
+        near, moved = (
+            agent.act(replace(learner, average=average), step, memory, key, explore)[0]
+            for average in (learner.average, far)
+        )
+        assert np.array_equal(near, moved) == explore
 
 
 def test_a_world_that_has_diverged_is_reported_and_acted_in_safely() -> None:

@@ -48,6 +48,7 @@ class TDMPC2:
     priority: Priority = field(default_factory=Priority)
     batch_size: int = 256
     target_rate: float = 0.01
+    averaging: float = 0.0  # rate at which the weights that evaluation acts by follow those that learn; 0: the same
     target_encoder: bool = False  # latents are to become what a slowly moving encoder says (TD-MPC 2022)
     reanalyse: int = 0  # stored states that are planned in anew after every call of `learn` (BMPC)
     discount: float | None = None  # None: from the episode's length
@@ -55,6 +56,8 @@ class TDMPC2:
     min_seed_steps: int = 1000  # decisions at random before learning; five episodes, if that is more
 
     def __post_init__(self) -> None:
+        if not 0.0 <= self.averaging <= 1.0:
+            raise UsageError(f"averaging is {self.averaging}; accepted: 0 to 1")
         if self.reanalyse < 0 or (self.reanalyse and not self.losses.distil > 0):
             raise UsageError(
                 f"reanalyse is {self.reanalyse} with losses.distil {self.losses.distil}; accepted: 0, or more where"
@@ -68,7 +71,9 @@ class TDMPC2:
         policy = self.network.policy(spec.action_dim, policy_key)
         discount = jnp.asarray(self.discount_for(spec.episode_length), jnp.float32)
         drawn = Drawn.fill(self.batch_size) if self.priority.exponent > 0 else None
-        return Learner.create(world, policy, self.optimiser, discount, self.target_encoder, drawn)
+        return Learner.create(
+            world, policy, self.optimiser, discount, self.target_encoder, drawn, average=self.averaging > 0
+        )
 
     def seed_steps(self, spec: Spec) -> int:
         return max(self.min_seed_steps, 5 * (spec.episode_length or 0))
@@ -105,7 +110,7 @@ class TDMPC2:
     ) -> tuple[Float32[Array, "env action"], MPPIMemory, Metrics]:
         """Plan in the latent world, from every environment's observation at once."""
         head_key, key = jax.random.split(key)
-        model = self.imagination(learner, head_key, explore)
+        model = self.imagination(learner if explore else learner.steady(), head_key, explore)
 
         def act_one(obs: Array, first: Array, memory: MPPIMemory, key: PRNGKeyArray) -> tuple[Array, MPPIMemory, Array]:
             plan_key, act_key = jax.random.split(key)
@@ -137,6 +142,7 @@ class TDMPC2:
         self, learner: Learner, obs: Float32[Array, "obs"], key: PRNGKeyArray
     ) -> tuple[Imagination, Float32[Array, "latent"]]:
         """For other planners: the model, and the latent of what is observed."""
+        learner = learner.steady()
         return self.imagination(learner, key), learner.world.encode(obs)
 
     # ------------------------------------------------------------------ 2. learn
@@ -183,6 +189,7 @@ class TDMPC2:
             discount=learner.discount,
             updates=learner.updates + 1,
             drawn=window.drawn and replace(window.drawn, priority=surprise),
+            average=learner.average and moving_average(learner.average, (world, policy), self.averaging),
         )
         return learner, world_metrics | policy_metrics
 

@@ -1,7 +1,7 @@
 """The parts of TD-MPC2's configuration, and what it learns; what they do stands in `agents/tdmpc.py`."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import equinox as eqx
@@ -117,6 +117,7 @@ class Learner(eqx.Module):
     discount: Float32[Array, ""]
     updates: Int32[Array, ""]
     drawn: Drawn | None  # from where in the buffer the last batch came; None: drawn uniformly
+    average: tuple[LatentWorld, MLP] | None  # of world and policy over the last updates; None: none is kept
 
     @classmethod
     def create(
@@ -127,8 +128,9 @@ class Learner(eqx.Module):
         discount: Float32[Array, ""],
         target_encoder: bool,
         drawn: Drawn | None,
+        average: bool,
     ) -> "Learner":
-        """Untrained; the targets are copies, so that what they follow can be donated."""
+        """Untrained; targets and average are copies, so that what they follow can be donated."""
         return cls(
             world=world,
             policy=policy,
@@ -140,7 +142,12 @@ class Learner(eqx.Module):
             discount=discount,
             updates=jnp.zeros((), jnp.int32),
             drawn=drawn,
+            average=jax.tree.map(jnp.copy, (world, policy)) if average else None,
         )
+
+    def steady(self) -> "Learner":
+        """With the averages in the place of what they average, to act by where nothing is explored."""
+        return self if self.average is None else replace(self, world=self.average[0], policy=self.average[1])
 
 
 def replanned(agent: Agent, learner: Learner, replay: Replay, number: int, key: PRNGKeyArray) -> Replay:
