@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import runpy
 import sys
 
 import pytest
@@ -140,6 +141,14 @@ def test_help_does_not_wait_for_jax() -> None:
 
     code = "import sys, foreplan.cli; foreplan.cli.main(['--help']); assert 'jax' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_the_package_runs_as_a_module(capsys, monkeypatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["foreplan", "trian"])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_module("foreplan", run_name="__main__")
+    assert end.value.code == 2
+    assert "train" in capsys.readouterr().err
 
 
 def test_envs_and_check(capsys) -> None:
