@@ -8,24 +8,6 @@ from foreplan.sims.rewards.suite import REWARDS
 from foreplan.sims.state import State
 
 
-def acrobot_swingup(before: State, action: np.ndarray, after: State) -> np.ndarray:
-    """The nearer the energy with which the arms' common centre of mass moves is to that of standing upright the better:
-    arms that hang must be pumped up, and what goes into an elbow that spins lifts nothing."""
-    upright = 2.0 * -after.model.opt.gravity[2]
-    slope = tolerance(acrobot_energy(after), upright, upright, margin=2.0 * upright, at_margin=0.0, decay="linear")
-    return REWARDS["acrobot-swingup"](before, action, after) + 0.5 * slope
-
-
-def acrobot_energy(state: State) -> np.ndarray:
-    """Of two arms of 1 kg and 1 m, as if both were in their centre of mass [...] in J, 0 at the height of the shoulder."""
-    shoulder, elbow = state.angle("shoulder"), state.angle("shoulder") + state.angle("elbow")
-    shoulder_rate, elbow_rate = state.qvel[..., 0], state.qvel[..., 0] + state.qvel[..., 1]
-    height = 0.75 * np.cos(shoulder) + 0.25 * np.cos(elbow)
-    speed = (0.75 * shoulder_rate) ** 2 + (0.25 * elbow_rate) ** 2  # squared
-    speed += 2.0 * 0.75 * 0.25 * shoulder_rate * elbow_rate * np.cos(shoulder - elbow)
-    return -2.0 * state.model.opt.gravity[2] * height + speed
-
-
 def finger_spin(before: State, action: np.ndarray, after: State) -> np.ndarray:
     """The faster the better, up to somewhat more than is asked for."""
     speed = -after.sensor("hinge_velocity")[..., 0]
