@@ -42,7 +42,7 @@ SLOW = ICEM(horizon=90, num_samples=256, iterations=3, exponent=2.0, std=1.0, wa
 PLAIN = ICEM(horizon=30, num_samples=48, iterations=2, exponent=1.0, warm_std=0.3)
 SHORT = ICEM(horizon=20, num_samples=96, iterations=3, exponent=1.0, std=0.8, warm_std=0.3)
 WHITE = ICEM(horizon=18, num_samples=384, iterations=3, exponent=0.0, std=2.0, warm_std=0.0)
-FRESH = ICEM(horizon=25, num_samples=96, iterations=3, exponent=1.0, std=1.0, warm_std=0.0)
+FRESH = ICEM(horizon=25, num_samples=192, iterations=3, exponent=1.0, std=1.0, warm_std=0.0)
 SHAPED = "foreplan.sims.rewards.shaped"
 TASKS = {
     "dmc/acrobot-swingup": Tuned("icem", SLOW, 2),
