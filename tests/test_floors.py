@@ -14,7 +14,7 @@ FLOORS = [
     {"planners", "worlds", "sims", "envs", "data"},
     {"agents"},
     {"run", "insight", "controller"},
-    {"cli", "commands", "presets", "label", "guard"},
+    {"__main__", "cli", "commands", "presets", "label", "guard"},
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 ALONE = {"core": set(), "nn": {"core"}, "planners": {"core"}}  # may import these and nothing else of foreplan
