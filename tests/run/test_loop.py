@@ -299,6 +299,15 @@ def test_tensorboard_is_told_what_the_log_says(tmp_path, monkeypatch) -> None:
     assert not (tmp_path / "other").exists()
 
 
+def test_the_meter_leaves_alone_the_numbers_that_it_handed_out() -> None:
+    """JAX may still be copying them when the next ones are counted."""
+    meter = Meter(2)
+    handed, before = meter.episode, meter.episode.copy()
+    meter.drop(np.array([True, False]))
+    np.testing.assert_array_equal(handed, before)
+    np.testing.assert_array_equal(meter.episode, [2, 1])
+
+
 def test_the_meter_counts_episodes_across_environments() -> None:
     def after(reward, terminated, truncated):
         flags = {"terminated": np.array(terminated), "truncated": np.array(truncated), "first": np.zeros(2, bool)}
