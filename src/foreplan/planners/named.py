@@ -36,7 +36,7 @@ class Tuned(NamedTuple):
     reward: str | None = None
 
 
-# Found on seeds that no reported number comes from, see docs/planning.md.
+# How they were found: docs/planning.md.
 FAST = ICEM(horizon=30, num_samples=384, iterations=4, exponent=0.5, std=1.0, warm_std=0.3)
 SLOW = ICEM(horizon=90, num_samples=256, iterations=3, exponent=2.0, std=1.0, warm_std=0.3)
 PLAIN = ICEM(horizon=30, num_samples=48, iterations=2, exponent=1.0, warm_std=0.3)

@@ -93,9 +93,7 @@ class Meter:
     def drop(self, over: np.ndarray) -> None:
         """Forget the running episodes of the environments in `over`, bool [env]: new ones begin."""
         self.returns[over], self.lengths[over] = 0.0, 0
-        episode = self.episode.copy()  # for JAX may still be reading the old one
-        episode[over] = self.episode.max() + 1 + np.arange(over.sum(), dtype=np.int32)
-        self.episode = episode
+        self.episode[over] = self.episode.max() + 1 + np.arange(over.sum(), dtype=np.int32)
 
     def read(self) -> dict[str, float]:
         """The means since the last call, by name; then begin anew."""
