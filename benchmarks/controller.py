@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from foreplan import Controller, ThreadedController
+from foreplan import Controller, ThreadedController, presets
 from foreplan.envs import names as envs
 from foreplan.insight.timing import report
-from foreplan.planners.icem import ICEM
+from foreplan.run.settings import encode
 from foreplan.sims import names as sims
 
 
@@ -39,25 +39,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("env")
     parser.add_argument("--decisions", type=int, default=10_000)
-    parser.add_argument("--repeat", type=int, default=2)
+    parser.add_argument("--repeat", type=int, default=None, help="of an action; None: proved for the task")
     parser.add_argument("--deadline-ms", type=float, default=20.0)
-    parser.add_argument("--samples", type=int, default=32)
-    parser.add_argument("--horizon", type=int, default=20)
-    parser.add_argument("--iterations", type=int, default=4)
+    parser.add_argument("--samples", type=int, default=12)
+    parser.add_argument("--horizon", type=int, default=None, help="None: what has proved good for the task")
+    parser.add_argument("--iterations", type=int, default=3)
     parser.add_argument("--threads", type=int, default=None, help="of the simulator; None: all processors")
     parser.add_argument("--modes", nargs="+", default=["unhurried", "synchronous", "threaded"])
     parser.add_argument("--episodes", type=int, default=2, help="of the unhurried planner and of the threaded mode")
     parser.add_argument("--out", type=Path, default=Path("controller"))
     options = parser.parse_args()
-    planner = ICEM(options.horizon, options.samples, options.iterations, exponent=1.0, warm_std=0.3, std=0.8)
-    planner = replace(planner, num_elites=max(2, options.samples // 6))
-    plant = envs.build(options.env, options.repeat)
-    simulator = sims.make(options.env, options.repeat, threads=options.threads)
-    plant.reset(0)
-    period = options.repeat * plant.adapter.env.control_timestep()  # type: ignore[attr-defined]
+    _, proved, proved_repeat, _ = presets.tuned([options.env])
+    repeat = options.repeat or proved_repeat or 1
+    planner = replace(
+        proved,
+        horizon=options.horizon or proved.horizon,
+        num_samples=options.samples,
+        num_elites=max(2, options.samples // 4),
+        iterations=options.iterations,
+        decay=1.0,
+    )
+    plant, simulator = envs.build(options.env, repeat), sims.make(options.env, repeat, threads=options.threads)
+    period = repeat * plant.adapter.env.control_timestep()  # type: ignore[attr-defined]
     for mode in options.modes:
         deadline = 1e6 if mode == "unhurried" else options.deadline_ms
         controller = Controller(simulator, planner, deadline, latency=1 if mode == "synchronous" else 0)
+        plant.reset(0)
         controller.warm(plant.snapshot())
         returns, decisions, seed = [], 0, 0
         wanted = options.decisions if mode == "synchronous" else options.episodes * (plant.spec.episode_length or 1000)
@@ -73,6 +80,8 @@ def main() -> None:
         said = {
             "env": options.env,
             "mode": mode,
+            "action_repeat": repeat,
+            "planner": encode(planner),
             "mean": float(np.mean(returns)),
             "returns": np.round(returns, 1).tolist(),
         }

@@ -14,6 +14,7 @@ from foreplan.agents.fitted import Fitted
 from foreplan.agents.mbmpc import MBMPC
 from foreplan.agents.mbpo import MBPO, Rollouts
 from foreplan.agents.pets import PETS
+from foreplan.agents.planned_value import ValuePlanning
 from foreplan.agents.sac import SAC, Critic, Data
 from foreplan.agents.sac import Optimiser as Rates
 from foreplan.agents.tdmpc import TDMPC2, Network, Optimiser
@@ -95,8 +96,8 @@ PLAIN_MPC = MBMPC(
 AGENTS: dict[str, Any] = {
     "bc": CLONE,
     "dagger": DAgger(policy=CLONE).taught_by(EXPERT),
-    "mbmpc": PLAIN_MPC,
-    "pets": SMALL_PETS,
+    "mbmpc": replace(PLAIN_MPC, value="td"),
+    "pets": replace(SMALL_PETS, value="plan", value_planning=ValuePlanning(sweeps=2, states=64, epochs=1)),
     "tdmpc": TD_MPC,
     "tdmpc2": TD_MPC2,
     "sac": PLAIN_SAC,

@@ -1,6 +1,7 @@
 """Runs with a user's termination function: what is said of it, what is resumed, and what is begun from."""
 
 from dataclasses import replace
+from typing import Any
 
 import jax
 import pytest
@@ -59,7 +60,8 @@ init = jax.jit(MBMPC.init, static_argnums=(0, 1))
 
 def begun(agent: MBMPC, run) -> EnsembleWorld:
     spec = Spec(obs_shape=(2,), action_dim=1)
-    return warm.learner(agent, Warm(init=str(run)), spec, init(agent, spec, jax.random.key(1)))
+    learner: Any = warm.learner(agent, Warm(init=str(run)), spec, init(agent, spec, jax.random.key(1)))
+    return learner.world
 
 
 def test_a_wrong_function_is_said_once_and_the_run_goes_on(twin) -> None:
@@ -92,14 +94,14 @@ def test_what_a_run_remembers_is_data_to_check_with(twin) -> None:
 def test_a_run_that_begins_from_another_verifies_its_own_function(twin, tmp_path) -> None:
     """The other may have had another function, or none: its verdict is not taken over, its networks are."""
     stored = checkpoint.load(checkpoint.newest_whole(twin[0] / "checkpoints", pytest.fail), "learner")["learner"]
-    assert (bool(stored["ends/asked"]), bool(stored["ends/refuted"])) == (True, True)
-    learned = {name: array for name, array in stored.items() if not name.startswith("ends/")}
+    assert (bool(stored["world/ends/asked"]), bool(stored["world/ends/refuted"])) == (True, True)
+    learned = {name: array for name, array in stored.items() if not name.startswith("world/ends/")}
     write_config(tmp_path, AGENT, SETTINGS, "mbmpc")
     checkpoint.save(tmp_path / checkpoint.FOLDER, 120, {"learner": learned}, 1)
     for run in (twin[0], tmp_path):
         world = begun(replace(AGENT, terminated="ends:beyond"), run)
         assert verdict(world) == (False, False)
-        assert int(world.fits) == int(stored["fits"]) == 5
+        assert int(world.fits) == int(stored["world/fits"]) == 5
     assert begun(AGENT, twin[0]).ends is None
 
 

@@ -238,7 +238,10 @@ def test_a_run_begins_with_parts_and_leaves_them_alone_if_frozen(
 ) -> None:
     """Through two fits of what is still to be learned, in the units of other data."""
     agent = MBMPC(
-        RandomShooting(horizon=2, num_samples=8), fitting=WorldFitting(replace(QUICK, max_epochs=1)), every=40
+        RandomShooting(horizon=2, num_samples=8),
+        fitting=WorldFitting(replace(QUICK, max_epochs=1)),
+        every=40,
+        value="td",
     )
     warm = Warm(parts=str(out), freeze=True)
     settings = Settings("toys:walk", steps=160, eval_every=160, eval_episodes=1, log_every=160, warm=warm)
@@ -246,15 +249,18 @@ def test_a_run_begins_with_parts_and_leaves_them_alone_if_frozen(
     assert saved.agent.network == TINY.network  # type: ignore[attr-defined]
     assert saved.agent.fitting.frozen == ("dynamics", "reward")  # type: ignore[attr-defined]
     with closing(names.make("toys:walk")) as env:
-        world = saved.learner(env)
+        learner: Any = saved.learner(env)
+    world = learner.world
     assert int(world.fits) > int(fitted["dynamics"].module.fits)
     assert not np.allclose(world.scaling.input_std, fitted["dynamics"].module.scaling.input_std, rtol=0.05)
     np.testing.assert_allclose(learned(world), learned(fitted["dynamics"].module), atol=1e-4)
     again = load(tmp_path / "run", "dynamics")
     np.testing.assert_array_equal(learned(again.module), learned(world))
     assert (again.env, again.form, again.spec.action_repeat) == ("toys:walk", TINY.network, 2)
-    with pytest.raises(UsageError, match="MBMPC has learned no value that stands by itself"):
-        load(tmp_path / "run", "value")
+    found = load(tmp_path / "run", "value").module
+    np.testing.assert_array_equal(jax.vmap(found)(points()), jax.vmap(learner.value)(points()))
+    with pytest.raises(UsageError, match="MBMPC has learned no policy that stands by itself"):
+        load(tmp_path / "run", "policy")
     with pytest.raises(UsageError, match="name it by the part that is wanted, such as --dynamics"):
         load_all(str(tmp_path / "run"), {})
 

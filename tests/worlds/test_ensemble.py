@@ -17,7 +17,7 @@ from foreplan.core.model import returns
 from foreplan.core.replay import Replay
 from foreplan.core.types import Metrics, Spec
 from foreplan.worlds.ensemble import EnsembleWorld, Gaussian, Member, Network
-from foreplan.worlds.fitting import WorldFitting, aimed, decayed, fit_world, refit
+from foreplan.worlds.fitting import WorldFitting, aimed, decayed, fit_world, losses, refit
 from foreplan.worlds.foresight import Foresight
 
 SPEC = Spec(obs_shape=(3,), action_dim=1, episode_length=25)
@@ -187,6 +187,27 @@ def test_the_variance_is_softly_clamped() -> None:
         np.testing.assert_allclose(log_variance, expected, atol=1e-3)
         slopes = jax.grad(lambda net: jnp.sum(net(jnp.zeros(4))[1]))(biased).bounds
         np.testing.assert_allclose(slopes[0 if raw < 0 else 1], 1.0, atol=1e-3)  # the bounds themselves are learned
+
+
+def test_with_a_beta_of_one_means_descend_as_in_least_squares(
+    fitted: tuple[EnsembleWorld, Metrics], replay: Replay
+) -> None:
+    """And with a smaller one less, where much is foretold of the variance (Seitzer et al. 2022, equation 3)."""
+    member, step = best(fitted[0]), jax.tree.map(lambda leaf: jnp.asarray(leaf[3, 0]), replay.steps)
+
+    def slopes(beta: float, name: str = "dynamics") -> np.ndarray:
+        """By the three means that the network gives."""
+
+        def loss(bias: jax.Array) -> jax.Array:
+            moved = eqx.tree_at(lambda m: m.nets["dynamics"].net.layers[-1].bias, member, bias)
+            return jnp.mean(losses(moved, jnp.ones(2), step, beta)[name])
+
+        return np.asarray(jax.grad(loss)(member.nets["dynamics"].net.layers[-1].bias)[:3])
+
+    variance = (member.predict(step.obs, step.action)[1] / member.scaling.target_std) ** 2
+    np.testing.assert_allclose(slopes(1.0), slopes(0.0, "errors"), rtol=1e-4)
+    np.testing.assert_allclose(slopes(0.5), slopes(0.0) * np.sqrt(variance), rtol=1e-4)
+    assert np.ptp(variance) > 0.1 * np.max(variance)
 
 
 def test_weights_decay_by_layer() -> None:

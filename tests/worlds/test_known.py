@@ -14,6 +14,7 @@ from cases import PLAIN_MPC, SMALL_PETS
 from ends import hopper
 from probes import remember
 
+from foreplan.agents.fitted import Learned
 from foreplan.core.errors import UsageError
 from foreplan.core.fitting import Fitting
 from foreplan.core.replay import Replay
@@ -143,7 +144,7 @@ def going_on(world: EnsembleWorld, after: Any) -> float:
 def test_planners_see_the_ends_of_a_function_that_is_verified(hopping: Replay, agent: Any) -> None:
     world = create("ends:hopper")
     world = replace(world, ends=verified("", hopping, world.ends)[0])
-    model = jax.tree.map(lambda leaf: leaf[0], agent.members(world))
+    model = jax.tree.map(lambda leaf: leaf[0], agent.members(Learned(world)))
     step = jax.jit(jax.vmap(lambda obs, key: model.step(obs, jnp.zeros(3), key)))
     obs = 0.7 + 0.3 * jax.random.normal(KEY, (64, 11))
     after, _, going_on = step(obs, jax.random.split(KEY, 64))

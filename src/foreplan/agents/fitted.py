@@ -1,21 +1,31 @@
-"""What MB-MPC and PETS share: dynamics that are fitted to all data after each episode, and a planner that looks ahead
-in them before every action."""
+"""What MB-MPC and PETS share: dynamics that are fitted to all data after each episode, if wanted with a value beyond
+the horizon, and a planner that looks ahead in them before every action."""
 
 from abc import abstractmethod
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
+import equinox as eqx
 import jax
 from jaxtyping import Array, Float32, PRNGKeyArray
 
+from foreplan.agents.planned_value import ValuePlanning, fit_planned
 from foreplan.core.errors import UsageError
 from foreplan.core.replay import Replay
 from foreplan.core.types import Memory, Metrics, Spec, TimeStep
 from foreplan.planners.acting import act, memories
+from foreplan.worlds.composed import Composed, Parts, compose_members
 from foreplan.worlds.ensemble import EnsembleWorld, Network
 from foreplan.worlds.fitting import WorldFitting, refit
-from foreplan.worlds.known import check, reward_error
+from foreplan.worlds.foresight import Foresight
+from foreplan.worlds.known import check, known, reward_error
+from foreplan.worlds.value import WEIGHTS, Value, ValueFitting, ValueNetwork, fit_value
+
+
+class Learned(eqx.Module):
+    world: EnsembleWorld
+    value: Value | None = None  # beyond the horizon
 
 
 @dataclass(frozen=True)
@@ -29,16 +39,23 @@ class Fitted:
     reward: str = "learned"
     terminated: str = "learned"
     effort: float = 0.0  # taken off a planned reward for an action's mean square, to tell plans apart that earn alike
+    value: Literal["none", "return", "lambda", "td", "plan"] = "none"  # what a value beyond the horizon is fitted to
+    value_planning: ValuePlanning = field(default_factory=ValuePlanning)  # of "plan"
+    discount: float = 0.99  # of a decision, where there is such a value
     every: int | None = None  # decisions between two fits; None: an episode, or 200 where its length is not known
     min_seed_steps: int | None = None  # decisions at random; None: the same
 
     def __post_init__(self) -> None:
         if self.effort < 0.0:
             raise UsageError(f"effort is {self.effort}; accepted: 0, or a price above it")
+        if self.value not in (accepted := ("none", *WEIGHTS, "plan")):
+            raise UsageError(f"value is {self.value!r}; accepted: {', '.join(map(repr, accepted))}")
+        if not 0.0 <= self.discount < 1.0:
+            raise UsageError(f"discount is {self.discount}; accepted: numbers from 0 to below 1")
 
     @abstractmethod
     def look_ahead(
-        self, learner: EnsembleWorld, obs: Float32[Array, "obs"], key: PRNGKeyArray
+        self, learner: Learned, obs: Float32[Array, "obs"], key: PRNGKeyArray
     ) -> tuple[Any, Float32[Array, "obs"]]:
         """What has been learned as a model to plan in, for any planner; its state is what is observed."""
 
@@ -53,26 +70,54 @@ class Fitted:
     def refit_every(self, spec: Spec) -> int:
         return self.every or spec.episode_length or 200
 
-    def init(self, spec: Spec, key: PRNGKeyArray) -> EnsembleWorld:
+    def init(self, spec: Spec, key: PRNGKeyArray) -> Learned:
         check(self.reward, "reward", spec)
         learned = self.reward == "learned"
-        return EnsembleWorld.create(spec, self.network, key, reward=learned, terminated=self.terminated)
+        world = EnsembleWorld.create(spec, self.network, key, reward=learned, terminated=self.terminated)
+        return Learned(world, None if self.value == "none" else Value.create(spec, ValueNetwork(), key, self.discount))
 
-    def refit(self, learner: EnsembleWorld, replay: Replay, key: PRNGKeyArray) -> tuple[EnsembleWorld, Metrics]:
-        learner, metrics = refit(learner, replay, self.fitting, key)
-        return learner, metrics | reward_error(replay, self.reward)
+    def refit(self, learner: Learned, replay: Replay, key: PRNGKeyArray) -> tuple[Learned, Metrics]:
+        world, metrics = refit(learner.world, replay, self.fitting, key)
+        value, found = self.refit_value(Learned(world, learner.value), replay, key)
+        return Learned(world, value), metrics | reward_error(replay, self.reward) | found
 
-    def learn(
-        self, learner: EnsembleWorld, replay: Replay, key: PRNGKeyArray, num_updates: int
-    ) -> tuple[EnsembleWorld, Metrics]:
+    def refit_value(self, learner: Learned, replay: Replay, key: PRNGKeyArray) -> tuple[Value | None, Metrics]:
+        if learner.value is None:
+            return None, {}
+        if self.value == "plan":
+            return self.plan_value(learner, replay, key)
+        value, metrics, _ = fit_value(learner.value, replay, ValueFitting(self.value, self.discount), key)  # type: ignore[arg-type]
+        return value, metrics
+
+    @partial(jax.jit, static_argnames="self")
+    def plan_value(self, learner: Learned, replay: Replay, key: PRNGKeyArray) -> tuple[Value, Metrics]:
+        """Each plan is made in one of the elites."""
+
+        def ahead(value: Value, key: PRNGKeyArray) -> Foresight | Composed:
+            members = self.members(Learned(learner.world, value), self.effort)
+            number = jax.random.randint(key, (), 0, len(learner.world.elites))
+            return jax.tree.map(lambda leaf: leaf[number], members)
+
+        assert learner.value is not None
+        action_dim = replay.steps.action.shape[-1]
+        return fit_planned(learner.value, ahead, action_dim, replay, self.value_planning, key)
+
+    def learn(self, learner: Learned, replay: Replay, key: PRNGKeyArray, num_updates: int) -> tuple[Learned, Metrics]:
         return learner, {}
 
     # ------------------------------------------------------------------ plan and act
+    def members(self, learner: Learned, effort: float = 0.0) -> Foresight | Composed:
+        """The elites, stacked, with the value if there is one."""
+        world, reward = learner.world, known(self.reward, "reward")
+        if learner.value is None:
+            return Foresight(world.members(world.elites), reward, effort)
+        return compose_members(Parts(dynamics=world, value=learner.value), reward, effort)
+
     def memory(self, spec: Spec) -> Memory:
         return memories(self.planner, spec)
 
     @partial(jax.jit, static_argnames=("self", "explore"))
     def act(
-        self, learner: EnsembleWorld, timestep: TimeStep, memory: Memory, key: PRNGKeyArray, explore: bool
+        self, learner: Learned, timestep: TimeStep, memory: Memory, key: PRNGKeyArray, explore: bool
     ) -> tuple[Float32[Array, "env action"], Memory, Metrics]:
         return act(self.planner, partial(self.look_ahead, learner), timestep, memory, key, explore)

@@ -17,15 +17,15 @@ from functools import partial
 import jax
 from jaxtyping import Array, Float32, PRNGKeyArray
 
-from foreplan.agents.fitted import Fitted
+from foreplan.agents.fitted import Fitted, Learned
 from foreplan.core.fitting import Fitting
 from foreplan.planners.cem import CEM
 from foreplan.planners.icem import ICEM
 from foreplan.planners.random_shooting import RandomShooting
-from foreplan.worlds.ensemble import EnsembleWorld, Network
+from foreplan.worlds.composed import Composed
+from foreplan.worlds.ensemble import Network
 from foreplan.worlds.fitting import WorldFitting
 from foreplan.worlds.foresight import Foresight, imagined
-from foreplan.worlds.known import known
 
 PLAIN = Network(members=1, elites=1, probabilistic=False, layers=2)
 
@@ -36,18 +36,14 @@ class MBMPC(Fitted):
     network: Network = PLAIN
 
     def look_ahead(
-        self, learner: EnsembleWorld, obs: Float32[Array, "obs"], key: PRNGKeyArray
-    ) -> tuple[Foresight, Float32[Array, "obs"]]:
+        self, learner: Learned, obs: Float32[Array, "obs"], key: PRNGKeyArray
+    ) -> tuple[Foresight | Composed, Float32[Array, "obs"]]:
         """The network as a model to plan in, for any planner; its state is what is observed."""
         return jax.tree.map(lambda leaf: leaf[0], self.members(learner, self.effort)), obs
 
-    def members(self, learner: EnsembleWorld, effort: float = 0.0) -> Foresight:
-        """The only one, stacked."""
-        return Foresight(learner.members(learner.elites), known(self.reward, "reward"), effort)
-
     @partial(jax.jit, static_argnames="self")
     def imagine(
-        self, learner: EnsembleWorld, obs: Float32[Array, "obs"], actions: Float32[Array, "time action"]
+        self, learner: Learned, obs: Float32[Array, "obs"], actions: Float32[Array, "time action"]
     ) -> dict[str, Float32[Array, "time *obs"]]:
         """What the network foretells of a sequence of actions, for the report."""
         return imagined(self.members(learner), obs, actions, particles=1)

@@ -24,16 +24,15 @@ from typing import Literal
 import jax
 from jaxtyping import Array, Float32, PRNGKeyArray
 
-from foreplan.agents.fitted import Fitted
+from foreplan.agents.fitted import Fitted, Learned
 from foreplan.core.errors import UsageError
 from foreplan.core.fitting import Fitting
 from foreplan.planners.cem import CEM
 from foreplan.planners.icem import ICEM
 from foreplan.planners.risk import CVaR, Draws, Mean, MeanMinusDeviation, Members
-from foreplan.worlds.ensemble import EnsembleWorld, Network
+from foreplan.worlds.ensemble import Network
 from foreplan.worlds.fitting import WorldFitting
-from foreplan.worlds.foresight import Foresight, Switching, imagined
-from foreplan.worlds.known import known
+from foreplan.worlds.foresight import Switching, imagined
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class PETS(Fitted):
             raise UsageError(f"particles is {self.particles}; accepted: multiples of the elites, {self.network.elites}")
 
     def look_ahead(
-        self, learner: EnsembleWorld, obs: Float32[Array, "obs"], key: PRNGKeyArray
+        self, learner: Learned, obs: Float32[Array, "obs"], key: PRNGKeyArray
     ) -> tuple[Members | Draws, Float32[Array, "obs"]]:
         """The elites as a model to plan in, for any planner; its state is what is observed."""
         members = self.members(learner, self.effort)
@@ -59,13 +58,9 @@ class PETS(Fitted):
             return Draws(Switching(members), self.risk, self.particles), obs
         return Members(members, self.risk, self.particles // self.network.elites), obs
 
-    def members(self, learner: EnsembleWorld, effort: float = 0.0) -> Foresight:
-        """The elites, stacked."""
-        return Foresight(learner.members(learner.elites), known(self.reward, "reward"), effort)
-
     @partial(jax.jit, static_argnames="self")
     def imagine(
-        self, learner: EnsembleWorld, obs: Float32[Array, "obs"], actions: Float32[Array, "time action"]
+        self, learner: Learned, obs: Float32[Array, "obs"], actions: Float32[Array, "time action"]
     ) -> dict[str, Float32[Array, "time *obs"]]:
         """What the ensemble foretells of a sequence of actions, for the report."""
         return imagined(self.members(learner), obs, actions)

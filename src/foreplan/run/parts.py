@@ -138,10 +138,12 @@ def of_run(out: Path, kind: Kind) -> Part:
     with closing(names.make(settings.env, action_repeat=settings.action_repeat)) as env:
         spec = replace(env.spec, num_envs=1)
     learner = checkpoint.unflatten(checkpoint.learner_like(agent, spec), saved["learner"])
-    world = getattr(learner, "world", learner)
+    world = getattr(learner, "world", None)
     form, module = None, None
     if isinstance(world, EnsembleWorld) and kind in world.nets:
         form, module = agent.network, world.only(kind, world.elites)
+    elif kind == "value" and isinstance(getattr(learner, "value", None), Value):
+        form, module = ValueNetwork(), learner.value
     elif isinstance(agent, BC) and kind == "policy":
         form, module = agent, learner.policy
     if module is None:

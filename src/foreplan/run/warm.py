@@ -24,7 +24,6 @@ from foreplan.run import checkpoint
 from foreplan.run.experts import of_run
 from foreplan.run.parts import Kind, Part, load_all
 from foreplan.run.settings import Warm, read_config
-from foreplan.worlds.ensemble import EnsembleWorld
 from foreplan.worlds.fitting import NETWORKS, WorldFitting
 from foreplan.worlds.units import merged
 
@@ -101,12 +100,12 @@ def with_parts(agent: Agent, learner: Learner, env: VectorEnv, warm: Warm) -> Le
         return learner
     for part in parts.values():
         part.check(env.name, env.spec)
-    world = learner if isinstance(learner, EnsembleWorld) else learner.world
+    world = learner.world
     for kind in parts:
         if kind not in world.nets:
             raise UsageError(f"episodes of {env.name} cannot terminate: it needs no {kind}")
     world = merged(world, {kind: part.module for kind, part in parts.items()})
-    return world if isinstance(learner, EnsembleWorld) else replace(learner, world=world)
+    return replace(learner, world=world)
 
 
 def learner(agent: Agent, warm: Warm, spec: Spec, fresh: Learner) -> Learner:

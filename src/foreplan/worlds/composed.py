@@ -88,15 +88,15 @@ def compose(body: Model, parts: Parts, observe: Callable[[State], Obs] = itself)
     return Composed(body, reward, continuation, parts.value, parts.policy, parts.discount, observe)
 
 
-def compose_members(parts: Parts, reward: Known | None = None) -> Composed:
+def compose_members(parts: Parts, reward: Known | None = None, effort: float = 0.0) -> Composed:
     """The elites of the learned dynamics, each with all other parts, of the value with one head: stacked, leaves are
-    [elites, ...]. A function that is given stands in for the reward."""
+    [elites, ...]. A function that is given stands in for the reward; `effort` is as in `Foresight`."""
     assert parts.dynamics is not None, "these parts have no dynamics"
     elites, number = parts.dynamics.members(parts.dynamics.elites), len(parts.dynamics.elites)
     values = None if parts.value is None else parts.value.each(number)
 
     def one(member: Member, value: Value | None) -> Composed:
-        return compose(Foresight(member, reward), replace(parts, value=value))
+        return compose(Foresight(member, reward, effort), replace(parts, value=value))
 
     return eqx.filter_vmap(one)(elites, values)
 

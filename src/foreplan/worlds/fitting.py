@@ -40,6 +40,7 @@ class WorldFitting:
     fitting: Fitting = field(default_factory=Fitting)
     decay: tuple[float, ...] = (2.5e-5, 5e-5, 7.5e-5, 7.5e-5, 1e-4)  # weight decay, from the first layer to the last
     bounds: float = 0.01  # weight of (high - low), which keeps the bounds of the variance together
+    beta: float = 0.0  # 0: likelihood; 1: errors count as in least squares, however much is foretold of their variance
     targets: Literal["auto", "delta", "next"] = "auto"
     min_std: float = 1e-3  # no unit is smaller
     kept: tuple[str, ...] = ()  # networks that were fitted beforehand: new units leave what they say as it was
@@ -51,8 +52,14 @@ class WorldFitting:
                 raise ValueError(f"{name!r} is no network of a world; accepted: {', '.join(map(repr, NETWORKS))}")
         if self.targets not in ("auto", "delta", "next"):
             raise ValueError(f"targets is {self.targets!r}; accepted: 'auto', 'delta', 'next'")
-        if not (self.min_std > 0.0 and self.bounds >= 0.0 and len(self.decay) >= 1 and min(self.decay) >= 0.0):
-            raise ValueError("min_std must be above 0, bounds and every decay at least 0")
+        if not (
+            self.min_std > 0.0
+            and self.bounds >= 0.0
+            and 0.0 <= self.beta <= 1.0
+            and len(self.decay) >= 1
+            and min(self.decay) >= 0.0
+        ):
+            raise ValueError("min_std must be above 0, bounds and every decay at least 0, beta in [0, 1]")
 
 
 def refit(
@@ -104,7 +111,9 @@ def fit_world(
     free = {name: same[name] if name in config.kept else net for name, net in world.nets.items() if name not in held}
 
     def rows(nets: Parts, at: Int32[Array, "n"]) -> dict[str, Array]:
-        return jax.vmap(partial(losses, Member(nets, scaling), weights))(jax.tree.map(lambda leaf: leaf[at], data))
+        return jax.vmap(partial(losses, Member(nets, scaling), weights, beta=config.beta))(
+            jax.tree.map(lambda leaf: leaf[at], data)
+        )
 
     def loss(nets: Parts, key: PRNGKeyArray) -> Scalar:
         found = rows(nets, split.draw(fitting.batch_size, key))
@@ -163,14 +172,19 @@ def class_weights(data: Step, split: Split, rarest: float = 0.01) -> Float32[Arr
 
 
 # ---------------------------------------------------------------------- losses, of one transition
-def losses(member: Member, weights: Float32[Array, "2"], step: Step) -> dict[str, Array]:
-    """The loss of each network, and the squared error of each dimension in the targets' units."""
+def losses(member: Member, weights: Float32[Array, "2"], step: Step, beta: float = 0.0) -> dict[str, Array]:
+    """The loss of each network, and the squared error of each dimension in the targets' units. `beta` is that of
+    Seitzer et al. 2022, "On the Pitfalls of Heteroscedastic Uncertainty Estimation with Probabilistic Neural Networks",
+    equation 3: without it, what is hard to foretell is taken for noise and never learned."""
     obs, action, after = jnp.asarray(step.obs), jnp.asarray(step.action), jnp.asarray(step.next_obs)
     found: dict[str, Array] = {}
     if "dynamics" in member.nets:
         mean, log_variance = member.nets["dynamics"](member.inputs(obs, action))
         errors = (member.target(obs, after) - mean) ** 2
-        found |= {"dynamics": jnp.mean(errors * jnp.exp(-log_variance) + log_variance), "errors": errors}
+        unlikely = errors * jnp.exp(-log_variance) + log_variance
+        if beta:
+            unlikely = unlikely * jax.lax.stop_gradient(jnp.exp(beta * log_variance))
+        found |= {"dynamics": jnp.mean(unlikely), "errors": errors}
     if "reward" in member.nets:
         reward = member.reward(obs, action, after)
         found["reward"] = ((jnp.asarray(step.reward) - reward) / member.scaling.reward_std) ** 2

@@ -31,7 +31,7 @@ class Foresight(Model):
 class Switching(Model):
     """Members as one model whose every step is that of another one, drawn anew (TS-1)."""
 
-    members: Foresight  # stacked: leaves are [members, ...]
+    members: Model  # stacked: leaves are [members, ...]
 
     def step(self, state: Obs, action: Action, key: PRNGKeyArray) -> tuple[Obs, Scalar, Scalar]:
         which_key, step_key = jax.random.split(key)
@@ -43,14 +43,18 @@ class Switching(Model):
         """On average over the members."""
         return jnp.mean(jax.vmap(lambda member: member.earned(state, action, after, key))(self.members))
 
+    def value(self, state: Obs, key: PRNGKeyArray) -> Scalar:
+        """On average over the members."""
+        return jnp.mean(jax.vmap(lambda member: member.value(state, key))(self.members))
+
 
 def imagined(
-    members: Foresight, obs: Obs, actions: Float32[Array, "time action"], particles: int = 50
+    members: Model, obs: Obs, actions: Float32[Array, "time action"], particles: int = 50
 ) -> dict[str, Float32[Array, "time *obs"]]:
     """What becomes of `obs` under a sequence of actions, without looking up: of `particles` in each member the mean
     reward, the mean observation after every action, and where 90 % of them lie."""
 
-    def follow(member: Foresight, key: PRNGKeyArray) -> tuple[Array, Array]:
+    def follow(member: Model, key: PRNGKeyArray) -> tuple[Array, Array]:
         def step(obs: Obs, at: tuple[Action, PRNGKeyArray]) -> tuple[Obs, tuple[Obs, Scalar]]:
             after, reward, _ = member.step(obs, *at)
             return after, (after, reward)

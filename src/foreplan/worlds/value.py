@@ -19,6 +19,7 @@ from typing import Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float32, Int32, PRNGKeyArray
 
 from foreplan.core.fitting import Curves, Fitting, Parts, Scores, Split, fit, transitions
@@ -69,7 +70,7 @@ class ValueFitting:
 
 class Value(eqx.Module):
     """Networks from normalised observations to values, in units of their targets. The value is their mean, less
-    `caution` of their standard deviations."""
+    `caution` of their standard deviations, and `most` at most."""
 
     heads: Ensemble
     mean: Float32[Array, "obs"]
@@ -77,6 +78,7 @@ class Value(eqx.Module):
     centre: Float32[Array, ""]
     spread: Float32[Array, ""]
     discount: Float32[Array, ""]
+    most: Float32[Array, ""]
     caution: float = eqx.field(static=True, default=0.0)
 
     @classmethod
@@ -85,12 +87,12 @@ class Value(eqx.Module):
         (obs_dim,) = spec.obs_shape
         heads = Ensemble(lambda k: ReluMLP(obs_dim, size.widths, 1, k), size.heads, key)
         zeros, ones, scale = jnp.zeros(obs_dim), jnp.ones(obs_dim), jnp.float32(discount)
-        return cls(heads, zeros, ones, jnp.zeros(()), jnp.zeros(()), scale)
+        return cls(heads, zeros, ones, jnp.zeros(()), jnp.zeros(()), scale, jnp.full((), jnp.inf))
 
     def __call__(self, obs: Float32[Array, "obs"]) -> Float32[Array, ""]:
         said = self.heads((obs - self.mean) / self.std)
         lowered = jnp.mean(said) - (self.caution * jnp.std(said) if self.caution else 0.0)
-        return self.centre + self.spread * lowered
+        return jnp.minimum(self.centre + self.spread * lowered, self.most)
 
     def each(self, number: int) -> "Value":
         """`number` values of one head each, in turn: stacked, leaves are [number, ...]."""
@@ -107,10 +109,16 @@ def fit_value(value: Value, replay: Replay, config: ValueFitting, key: PRNGKeyAr
     curves: list[Array] = []
     moved = float("inf")
     while len(curves) < config.sweeps and moved > config.still:
-        value, metrics, curve = sweep(value, replay, config, jax.random.fold_in(key, len(curves)))
+        value, metrics, curve = sweep(
+            value, replay, config, jax.random.fold_in(key, jax.device_put(np.uint32(len(curves))))
+        )
         moved = float(jax.device_get(metrics["moved"]))
         curves.append(curve)
-    return value, metrics | {"sweeps": jnp.float32(len(curves))}, {"value": jnp.concatenate(curves, axis=1)}
+    return (
+        value,
+        metrics | {"sweeps": jax.device_put(np.float32(len(curves)))},
+        {"value": jnp.concatenate(curves, axis=1)},
+    )
 
 
 @partial(jax.jit, static_argnames="config")
@@ -124,7 +132,7 @@ def sweep(
     mean, std = moments(obs, split.trained, jnp.float32(1e-3))
     centre, spread = (x[0] for x in moments(target[:, None], split.trained, jnp.float32(1e-6)))
     spread = jnp.maximum(spread, 1e-3 * jnp.abs(centre))
-    scaled = Value(value.heads, mean, std, centre, spread, jnp.float32(config.discount))
+    scaled = Value(value.heads, mean, std, centre, spread, jnp.float32(config.discount), value.most)
 
     def rows(parts: Parts, at: Int32[Array, "n"]) -> Float32[Array, "n"]:
         guess = jax.vmap(parts["value"])((obs[at] - mean[None]) / std[None])[:, 0]
