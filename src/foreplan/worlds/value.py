@@ -87,7 +87,7 @@ class Value(eqx.Module):
         (obs_dim,) = spec.obs_shape
         heads = Ensemble(lambda k: ReluMLP(obs_dim, size.widths, 1, k), size.heads, key)
         zeros, ones, scale = jnp.zeros(obs_dim), jnp.ones(obs_dim), jnp.float32(discount)
-        return cls(heads, zeros, ones, jnp.zeros(()), jnp.zeros(()), scale, jnp.full((), jnp.inf))
+        return cls(heads, zeros, ones, jnp.zeros(()), jnp.zeros(()), scale, jnp.full((), jnp.inf, jnp.float32))
 
     def __call__(self, obs: Float32[Array, "obs"]) -> Float32[Array, ""]:
         said = self.heads((obs - self.mean) / self.std)
