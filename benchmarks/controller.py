@@ -82,7 +82,6 @@ def main() -> None:
             "mode": mode,
             "action_repeat": repeat,
             "planner": encode(planner),
-            "mean": float(np.mean(returns)),
             "returns": np.round(returns, 1).tolist(),
         }
         print(json.dumps(said | {"mean": float(np.mean(returns))} | controller.record.summary()), flush=True)

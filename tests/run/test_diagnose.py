@@ -2,6 +2,7 @@
 
 import json
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from foreplan.agents.exchanged import Exchanged, traits
 from foreplan.cli import main
 from foreplan.core.errors import UsageError
 from foreplan.core.model import returns
+from foreplan.core.types import Spec
 from foreplan.envs import names
 from foreplan.insight import diagnosed
 from foreplan.insight.attribution import (
@@ -115,6 +117,15 @@ def test_what_can_be_computed_is_computed(agent: Any, env: str, notes: list[str]
         assert any(said in note for note in found.notes), found.notes
     assert list(found.returns) == stages
     assert np.isfinite([value for values in found.returns.values() for value in values]).all()
+
+
+@pytest.mark.parametrize("propagation", ["ts-inf", "ts-1"])
+def test_a_value_is_seen_where_there_is_one(propagation: Any) -> None:
+    for value, discount in (("none", 1.0), ("td", 0.9)):
+        agent = replace(SMALL_PETS, propagation=propagation, value=value, discount=0.9)
+        learner = agent.init(Spec(obs_shape=(3,), action_dim=1), jax.random.key(0))
+        has = traits(agent, learner, np.zeros(3, np.float32))
+        assert (has.policy, has.value, has.discount) == (False, value != "none", pytest.approx(discount))
 
 
 def test_an_imagined_moment_stands_beside_the_real_one(tmp_path: Path) -> None:

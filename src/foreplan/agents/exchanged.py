@@ -189,10 +189,11 @@ def traits(agent: LooksAhead, learner: Learner, obs: Any) -> Traits:
         return single(model).prior(state, key)
 
     model = single(eqx.filter_jit(lambda learner: agent.look_ahead(learner, obs, key)[0])(learner))
+    model = getattr(model, "members", model)  # one that switches between members has what these have
     return Traits(
         policy=jax.eval_shape(offered, learner) is not None,
         value=type(model).value is not Model.value,
-        discount=float(getattr(model, "discount", 1.0)),
+        discount=float(np.ravel(getattr(model, "discount", 1.0))[0]),
     )
 
 

@@ -12,7 +12,7 @@ Unlike the values of `worlds/value.py`, this one is not of whoever has acted, bu
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -39,7 +39,7 @@ TIED = 0.005  # share of the range of values: so near the highest they are all a
 
 @dataclass(frozen=True)
 class ValuePlanning:
-    planner: ICEM = field(default_factory=lambda: BRIEF)
+    planner: ICEM = BRIEF
     sweeps: int = 30  # what a fit looks ahead is so many times the planner's horizon
     states: int = 1024  # that a sweep plans from
     epochs: int = 16  # of a sweep

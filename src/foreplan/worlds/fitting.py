@@ -52,14 +52,10 @@ class WorldFitting:
                 raise ValueError(f"{name!r} is no network of a world; accepted: {', '.join(map(repr, NETWORKS))}")
         if self.targets not in ("auto", "delta", "next"):
             raise ValueError(f"targets is {self.targets!r}; accepted: 'auto', 'delta', 'next'")
-        if not (
-            self.min_std > 0.0
-            and self.bounds >= 0.0
-            and 0.0 <= self.beta <= 1.0
-            and len(self.decay) >= 1
-            and min(self.decay) >= 0.0
-        ):
-            raise ValueError("min_std must be above 0, bounds and every decay at least 0, beta in [0, 1]")
+        if not (self.min_std > 0.0 and self.bounds >= 0.0 and len(self.decay) >= 1 and min(self.decay) >= 0.0):
+            raise ValueError("min_std must be above 0, bounds and every decay at least 0")
+        if not 0.0 <= self.beta <= 1.0:
+            raise ValueError(f"beta is {self.beta}; accepted: numbers from 0 to 1")
 
 
 def refit(
@@ -111,9 +107,8 @@ def fit_world(
     free = {name: same[name] if name in config.kept else net for name, net in world.nets.items() if name not in held}
 
     def rows(nets: Parts, at: Int32[Array, "n"]) -> dict[str, Array]:
-        return jax.vmap(partial(losses, Member(nets, scaling), weights, beta=config.beta))(
-            jax.tree.map(lambda leaf: leaf[at], data)
-        )
+        of_one = partial(losses, Member(nets, scaling), weights, beta=config.beta)
+        return jax.vmap(of_one)(jax.tree.map(lambda leaf: leaf[at], data))
 
     def loss(nets: Parts, key: PRNGKeyArray) -> Scalar:
         found = rows(nets, split.draw(fitting.batch_size, key))

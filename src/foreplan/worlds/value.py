@@ -109,16 +109,12 @@ def fit_value(value: Value, replay: Replay, config: ValueFitting, key: PRNGKeyAr
     curves: list[Array] = []
     moved = float("inf")
     while len(curves) < config.sweeps and moved > config.still:
-        value, metrics, curve = sweep(
-            value, replay, config, jax.random.fold_in(key, jax.device_put(np.uint32(len(curves))))
-        )
+        number = jax.device_put(np.uint32(len(curves)))
+        value, metrics, curve = sweep(value, replay, config, jax.random.fold_in(key, number))
         moved = float(jax.device_get(metrics["moved"]))
         curves.append(curve)
-    return (
-        value,
-        metrics | {"sweeps": jax.device_put(np.float32(len(curves)))},
-        {"value": jnp.concatenate(curves, axis=1)},
-    )
+    sweeps = jax.device_put(np.float32(len(curves)))
+    return value, metrics | {"sweeps": sweeps}, {"value": jnp.concatenate(curves, axis=1)}
 
 
 @partial(jax.jit, static_argnames="config")
