@@ -44,6 +44,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=12)
     parser.add_argument("--horizon", type=int, default=None, help="None: what has proved good for the task")
     parser.add_argument("--iterations", type=int, default=3)
+    parser.add_argument("--coarse", type=int, default=1, help="plan in physics steps that are so many times as long")
     parser.add_argument("--threads", type=int, default=None, help="of the simulator; None: all processors")
     parser.add_argument("--modes", nargs="+", default=["unhurried", "synchronous", "threaded"])
     parser.add_argument("--episodes", type=int, default=2, help="of the unhurried planner and of the threaded mode")
@@ -59,7 +60,10 @@ def main() -> None:
         iterations=options.iterations,
         decay=1.0,
     )
-    plant, simulator = envs.build(options.env, repeat), sims.make(options.env, repeat, threads=options.threads)
+    plant, simulator = (
+        envs.build(options.env, repeat),
+        sims.make(options.env, repeat, threads=options.threads, coarse=options.coarse),
+    )
     period = repeat * plant.adapter.env.control_timestep()  # type: ignore[attr-defined]
     for mode in options.modes:
         deadline = 1e6 if mode == "unhurried" else options.deadline_ms
@@ -81,6 +85,7 @@ def main() -> None:
             "env": options.env,
             "mode": mode,
             "action_repeat": repeat,
+            "coarse": options.coarse,
             "planner": encode(planner),
             "returns": np.round(returns, 1).tolist(),
         }

@@ -95,13 +95,49 @@ def test_without_time_for_a_round_it_goes_on_with_the_old_plan_then_the_policy_t
         for turn in range(9):
             if turn == 1:
                 hands.cost = 1.0  # type: ignore[attr-defined]
-                controller.anytime._spent[0].append(1.0)
+                controller.anytime._spent[0].extend([1.0] * 50)
             taken.append(float(controller.act(jnp.float32(state))[0]))
             state += 0.5 * taken[-1]
         assert controller.record.source == ["planned"] + ["shifted"] * 5 + [last] * 3
         assert controller.record.age == list(range(9))
         assert taken[-1] == pytest.approx(0.1 if policy is None else 0.25)
         assert controller.record.summary()["missed"] == 0
+
+
+def test_a_plan_that_is_late_is_not_waited_for_and_is_the_next_decisions_old_one() -> None:
+    """By the real clock: the fourth decision's search hangs for three times as long as there is."""
+    controller = Controller(Line(), PLANNER, deadline_ms=200.0, action_dim=1)
+    returns, hang = controller.look._returns, [0.0]  # type: ignore[union-attr]
+
+    def hanging(*arguments: Any) -> Any:
+        time.sleep(hang.pop() if hang else 0.0)
+        return returns(*arguments)
+
+    controller.look._returns = hanging  # type: ignore[union-attr]
+    controller.warm(jnp.float32(1.0))
+    drive(controller, 3)
+    hang.append(0.6)
+    drive(controller, 5)
+    controller.begin()
+    assert controller.record.source[:4] == ["planned"] * 3 + ["shifted"]
+    assert controller.record.age[:5] == [0, 0, 0, 1, 2]
+    assert controller.record.source[-2:] == ["planned"] * 2
+    assert controller.record.summary()["latency_ms"]["max"] < 300.0
+
+
+def test_what_a_late_search_raises_is_raised_by_the_next_question() -> None:
+    controller = Controller(Line(), PLANNER, deadline_ms=50.0, action_dim=1)
+    controller.warm(jnp.float32(1.0))
+
+    def broken(state: Any, actions: Any) -> Any:
+        time.sleep(0.2)
+        raise RuntimeError("the model is gone")
+
+    controller.look.ahead = broken  # type: ignore[method-assign]
+    drive(controller, 1)
+    time.sleep(0.3)
+    with pytest.raises(RuntimeError, match="model is gone"):
+        drive(controller, 1)
 
 
 def test_a_plan_that_takes_time_begins_where_the_plant_will_be() -> None:
@@ -114,9 +150,17 @@ def test_a_plan_that_takes_time_begins_where_the_plant_will_be() -> None:
     assert controller.record.source == ["safe"] * 2 + ["planned"] * 12
 
 
-def test_one_slow_round_is_not_the_last() -> None:
+def test_one_slow_round_changes_nothing() -> None:
     controller, _ = wound(cost=0.001)
+    drive(controller, 20)
     controller.anytime._spent[0].append(0.1)
+    drive(controller, 10)
+    assert controller.record.summary()["rounds"] == {4: 30}
+
+
+def test_slow_rounds_are_not_the_last() -> None:
+    controller, _ = wound(cost=0.001)
+    controller.anytime._spent[0].extend([0.1] * 50)
     drive(controller, 80)
     assert controller.record.source[0] == "safe"
     assert controller.record.source[-1] == "planned"
@@ -209,7 +253,7 @@ def test_its_report_shows_times_ages_and_fallbacks(tmp_path: Path) -> None:
     controller, hands = wound(cost=0.001)
     drive(controller, 3)
     hands.cost = 1.0  # type: ignore[attr-defined]
-    controller.anytime._spent[0].append(1.0)
+    controller.anytime._spent[0].extend([1.0] * 50)
     drive(controller, 8)
     text = report(tmp_path, "test", controller.record).read_text()
     assert "11 decisions, deadline 20 ms, missed 0 times" in text

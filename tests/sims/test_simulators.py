@@ -1,5 +1,7 @@
 """Simulators to plan in: exact, separate from the plant, honest about what they cannot do."""
 
+import copy
+
 import mujoco
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from foreplan.envs.physics import INTEGRATION
 from foreplan.planners.risk import CVaR
 from foreplan.sims import names as sims
 from foreplan.sims.engine import Engine
-from foreplan.sims.mujoco import MujocoSimulator, Task
+from foreplan.sims.mujoco import MujocoSimulator, Task, merged
 from foreplan.sims.rollout import Rollout, scorer
 from foreplan.sims.stepping import SteppingSimulator
 
@@ -162,6 +164,50 @@ def test_the_value_beyond_the_horizon_sees_what_the_environment_would() -> None:
         obs = plant.step(action)[0]
     np.testing.assert_allclose(seen[0][1], obs, atol=1e-5)
     assert foretold.values[1] == pytest.approx(obs[0], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("substeps", "repeat", "coarse", "merges"),
+    [(10, 2, 1, (10, 2)), (10, 2, 5, (2, 2)), (10, 2, 4, (5, 1)), (10, 2, 20, (1, 1)), (1, 4, 2, (1, 2))],
+)
+def test_coarse_steps_merge_substeps_first(substeps: int, repeat: int, coarse: int, merges: tuple[int, int]) -> None:
+    assert merged(substeps, repeat, coarse) == merges
+    assert np.prod(merges) * coarse == substeps * repeat
+
+
+def test_coarse_physics_is_mujocos_own_with_a_longer_timestep() -> None:
+    """Two decisions of 20 substeps, in 5 each."""
+    plant, actions = candidates("dmc/walker-walk", horizon=2)
+    physics, saved = plant.adapter.physics, plant.snapshot()
+    simulator = sims.make("dmc/walker-walk", threads=1, coarse=4)
+    rows, rewards = simulator.many(saved, 3), 0.0
+    for t in range(2):
+        rows, earned = simulator.step(rows, actions[:, t])
+        rewards = rewards + earned
+    model, data = copy.copy(physics.model), mujoco.MjData(physics.model)
+    model.opt.timestep *= 4
+    mujoco.mj_setState(model, data, saved["state"]["physics"]["state"], INTEGRATION)
+    for action in actions[1]:
+        data.ctrl[:] = action
+        mujoco.mj_step(model, data, 5)
+    end = np.empty_like(rows[1])
+    mujoco.mj_getState(model, data, end, INTEGRATION)
+    np.testing.assert_array_equal(rows[1], end)
+    np.testing.assert_allclose(simulator.rollout(saved, actions).returns, rewards)
+    assert physics.model.opt.timestep == simulator.env.adapter.physics.model.opt.timestep == 0.0025
+
+
+def test_coarse_physics_foretells_nearly_the_same_returns() -> None:
+    """Of rewards as many as there are environment steps."""
+    plant, actions = candidates("dmc/cartpole-swingup", horizon=20)
+    fine, coarse = (sims.make("dmc/cartpole-swingup", threads=1, coarse=coarse) for coarse in (1, 2))
+    saved = plant.snapshot()
+    np.testing.assert_allclose(coarse.rollout(saved, actions).returns, fine.rollout(saved, actions).returns, rtol=0.1)
+
+
+def test_coarse_steps_must_make_up_a_decision() -> None:
+    with pytest.raises(UsageError, match="coarse must divide the 20 physics steps of a decision, not be 3"):
+        sims.make("dmc/walker-walk", coarse=3)
 
 
 def test_plans_are_judged_by_their_worst_worlds() -> None:

@@ -58,8 +58,8 @@ class Modelled:
 
 
 class Anytime:
-    """Improves a plan round by round until the time is up. A round is begun only where the slowest of its recent like
-    would still be in time."""
+    """Improves a plan round by round until the time is up. A round is begun only where nine in ten of its recent like
+    would still be in time, with a fifth to spare."""
 
     def __init__(self, planner: Any, look: Simulated | Modelled, seed: int, clock: Clock) -> None:
         if not hasattr(planner, "ask"):
@@ -102,13 +102,13 @@ class Anytime:
         best, valid, done, searching = None, False, 0, 0.0
         for spent, size in zip(self._spent, self.planner.populations, strict=True):
             now = self.clock()
-            if now + 1.2 * max(spent) + max(self._rest) > due:
+            if now + 1.2 * mostly(spent) + mostly(self._rest) > due:
                 break
             best, invalid = next(rounds)
             valid, done = valid or invalid < size, done + 1
             spent.append(self.clock() - now)
             searching += spent[-1]
-        if best is None:  # believe it a little less each time, so that one slow round is not the last
+        if best is None:  # believe it a little less each time, so that slow rounds are not the last
             self._spent[0], self._rest = (
                 deque([0.97 * spent for spent in times], maxlen=50) for times in (self._spent[0], self._rest)
             )
@@ -118,3 +118,8 @@ class Anytime:
         plan = np.asarray(self._planned(best))
         self._rest.append(self.clock() - began - searching)
         return (plan if valid else None), done
+
+
+def mostly(seconds: deque[float]) -> float:
+    """What nine in ten do not exceed."""
+    return sorted(seconds)[9 * (len(seconds) - 1) // 10]

@@ -134,8 +134,11 @@ def in_parts(settings: Planning, parts: dict[Kind, Part], planner: Any, plant: V
     """In learned dynamics, with every other part that there is. A function that is the reward is one of (obs, action,
     next obs), traced by JAX."""
     name = settings.reward or "learned"
-    if settings.terminated is not None or settings.inexact:
-        raise UsageError("terminated and inexact belong to a simulator: learned dynamics take --continuation PART")
+    if settings.terminated is not None or settings.inexact or settings.coarse > 1:
+        raise UsageError(
+            "terminated, inexact and coarse belong to a simulator: learned dynamics have their own steps, "
+            "and take --continuation PART"
+        )
     check(name, "reward", plant.spec)
     risk = MeanMinusDeviation(settings.caution) if settings.caution else Mean()
     return MPC(planner, InAgent(Composite(reward=name, risk=risk))), together(parts)
@@ -149,6 +152,8 @@ def in_simulator(
     settings: Planning, parts: dict[Kind, Part], planner: Any, plant: VectorEnv, say: Callable[[str], None]
 ) -> tuple[MPC, Learner]:
     options: dict[str, Any] = {"inexact": True} if settings.inexact else {}
+    if settings.coarse > 1:
+        options["coarse"] = settings.coarse
     if parts:
         options["parts"] = cautious(together(parts), settings.caution)
     if settings.reward is not None:
@@ -170,8 +175,8 @@ def open_model(settings: Planning) -> Saved:
     if settings.action_repeat not in (None, saved.settings.action_repeat):
         learned = saved.settings.action_repeat or "the default"
         raise UsageError(f"the model in {settings.model} has learned with action repeat {learned}")
-    if settings.reward is not None or settings.inexact:
-        raise UsageError("reward, terminated and inexact belong to a simulator: a learned model has its own")
+    if settings.reward is not None or settings.inexact or settings.coarse > 1:
+        raise UsageError("reward, terminated, inexact and coarse belong to a simulator: a learned model has its own")
     if not isinstance(saved.agent, LooksAhead):
         raise UsageError(f"{settings.model}: {type(saved.agent).__name__} has learned no model that can be planned in")
     return saved

@@ -96,11 +96,13 @@ class Planning:
     policy: str | None = None  # a part, whose actions are proposals
     caution: float = 0.0  # deviations among the networks of dynamics and value that a return is lowered by
     inexact: bool = False  # also plan in a simulator that cannot be restored exactly
+    coarse: int = 1  # plan in physics steps that are so many times as long: less exact, and faster by as much
     video: bool = False  # film the first episode
 
     def __post_init__(self) -> None:
         at_least("episodes", self.episodes, 1)
         at_least("seed", self.seed, 0)
+        at_least("coarse", self.coarse, 1)
         if self.action_repeat is not None:
             at_least("action_repeat", self.action_repeat, 1)
         if not 0.0 <= self.caution < float("inf"):

@@ -1,6 +1,7 @@
 """Any dm_control or Gymnasium MuJoCo environment as a simulator to plan in: a whole plan in one native call."""
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -47,8 +48,9 @@ class MujocoSimulator:
     """Rolls an environment's physics out from its snapshots. It has its own copy of the environment, `env`: the one
     that is acted in is never touched.
 
-    `vary` changes the model that is planned with, such as its masses. Raises `UsageError` where a function of `task`
-    gives the wrong shape or NaN.
+    `vary` changes the model that is planned with, such as its masses; in `coarse` physics the timestep is so many times
+    as long, and each reward counts for all the environment steps that it stands for. Raises `UsageError` where a
+    function of `task` gives the wrong shape or NaN.
     """
 
     def __init__(
@@ -58,8 +60,10 @@ class MujocoSimulator:
         task: Task,
         threads: int | None = None,
         vary: Callable[[mujoco.MjModel], None] | None = None,
+        coarse: int = 1,
     ) -> None:
         self.env, self.mechanism, self.task, self._vary = env, mechanism, task, vary
+        self._coarse, self._substeps, self._repeat = coarse, *merged(mechanism.substeps, env.spec.action_repeat, coarse)
         env.reset(0)
         self.exactness: Exactness = env.exactness
         self._physics: PhysicsState = env.adapter.physics  # type: ignore[attr-defined]
@@ -69,9 +73,9 @@ class MujocoSimulator:
         self._fields = self._probe()
         self.model = self._varied()
         if "cfrc_ext" in self._fields and not mechanism.refreshes:
-            self.engine: Engine | Loop = Loop(self.model, mechanism.substeps, threads)
+            self.engine: Engine | Loop = Loop(self.model, self._substeps, threads)
         else:
-            self.engine = Engine(self.model, mechanism.substeps, mechanism.refreshes, threads)
+            self.engine = Engine(self.model, self._substeps, mechanism.refreshes, threads)
 
     def snapshot(self) -> Snapshot:
         return self.env.snapshot()
@@ -82,11 +86,10 @@ class MujocoSimulator:
     def rollout(self, snapshot: Snapshot, actions: np.ndarray) -> Rollout:
         """What `actions` [n, horizon, action] return from `snapshot`, of this environment or of another of its kind."""
         self.go_to(snapshot)
-        row, repeat = snapshot["state"]["physics"]["state"], self.env.spec.action_repeat
-        number = len(actions)
+        row, number = snapshot["state"]["physics"]["state"], len(actions)
         rewards, ended, violated, failed = self._run(row, actions, self._read, self.task.value is not None)
         rewards[failed], rewards[failed, 0] = 0.0, -np.inf
-        shape = (number, -1, repeat)
+        shape = (number, -1, self._repeat)
         discounts = np.where(ended.reshape(shape).any(axis=2), 0.0, self.task.discount)
         values = np.zeros(number) if self.task.value is None else self._values(self.task.value)
         return Rollout(rewards.reshape(shape).sum(axis=2), discounts, values, np.sum(violated, axis=1))
@@ -128,7 +131,7 @@ class MujocoSimulator:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """(rewards, ended, violated), [n, environment step], and failed [n], of `actions` [n, decision, action]; `root`
         reads a field where the simulations begin. Nothing is earned or violated after an end."""
-        task, repeat = self.task, self.env.spec.action_repeat
+        task, repeat = self.task, self._repeat
         actions = np.repeat(actions, repeat, axis=1) if repeat > 1 else actions
         controls = self._rescale(actions)
         given = controls.astype(np.float64, copy=False)
@@ -138,6 +141,7 @@ class MujocoSimulator:
         after = State(self.model, found.__getitem__)
         with np.errstate(all="ignore"):  # what has diverged is marked already
             rewards = np.array(task.reward(before, actions, after), np.float64)
+            rewards *= self.env.spec.action_repeat / repeat
             ended, violated = (
                 np.zeros(actions.shape[:2], bool) if function is None else np.asarray(function(before, actions, after))
                 for function in (task.terminated, task.violated)
@@ -182,10 +186,12 @@ class MujocoSimulator:
 
     def _varied(self) -> mujoco.MjModel:
         """The model to plan with."""
-        if self._vary is None:
+        if self._vary is None and self._coarse == 1:
             return self._physics.model
         model = copy.copy(self._physics.model)
-        self._vary(model)
+        model.opt.timestep *= self._coarse
+        if self._vary is not None:
+            self._vary(model)
         return model
 
     def _rescale(self, actions: np.ndarray) -> np.ndarray:
@@ -230,3 +236,12 @@ def _earlier(found: np.ndarray, root: np.ndarray) -> np.ndarray:
     """A field [n, step, ...] one step earlier; `root` is what it was in the beginning, [...] or [n, ...]."""
     first = np.broadcast_to(root, (len(found), *found.shape[2:]))[:, None]
     return np.concatenate([first, found[:, :-1]], axis=1)
+
+
+def merged(substeps: int, repeat: int, coarse: int) -> tuple[int, int]:
+    """(substeps, environment steps) of a decision, in steps of the physics that are `coarse` times as long. Raises
+    `UsageError` where they do not divide it."""
+    if coarse < 1 or substeps * repeat % coarse:
+        raise UsageError(f"coarse must divide the {substeps * repeat} physics steps of a decision, not be {coarse}")
+    joined = math.gcd(substeps, coarse)
+    return substeps // joined, repeat // (coarse // joined)

@@ -33,12 +33,14 @@ def make(
     threads: int | None = None,
     inexact: bool = False,
     vary: Callable[[MjModel], None] | None = None,
+    coarse: int = 1,
 ) -> MujocoSimulator | SteppingSimulator:
     """A simulator of the environment called `name`, apart from any in which one acts.
 
     `task` replaces the environment's own reward and end. `threads` is the number of threads or worker processes.
     `inexact` allows a simulator that goes back by repeating the episode's actions, or only nearly. `vary` changes the
-    model that is planned with. Raises `UsageError`.
+    model that is planned with. `coarse` makes the physics' timestep so many times as long, and planning faster by as
+    much: what a decision of a walker or a cart-pole leads to hardly changes by it. Raises `UsageError`.
     """
     if name in names.JAX:
         raise UsageError(f"{name} is a model to plan in as it is: envs.names.jax_env({name!r})")
@@ -51,10 +53,12 @@ def make(
         )
     found = mechanism(env)
     if isinstance(env, AdaptedEnv) and found is not None and (task := task or own_task(name, env)):
-        return MujocoSimulator(env, found, task, threads, vary)
-    if task is not None or vary is not None:
+        return MujocoSimulator(env, found, task, threads, vary, coarse)
+    if task is not None or vary is not None or coarse != 1:
         env.close()
-        raise UsageError(f"{name} is not known to be stepped by MuJoCo alone: its task and model must be its own")
+        raise UsageError(
+            f"{name} is not known to be stepped by MuJoCo alone: its task, model and timestep must be its own"
+        )
     warnings.warn(f"{name}: candidates are scored by stepping copies of it, which is slow", stacklevel=2)
     return SteppingSimulator(env, threads)
 
