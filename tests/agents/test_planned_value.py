@@ -1,6 +1,7 @@
 """The value of planning ever on, where it is known."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,8 @@ from foreplan.core.errors import UsageError
 from foreplan.core.model import Model
 from foreplan.core.replay import Replay, insert
 from foreplan.core.types import Spec, Step
+from foreplan.presets import preset
+from foreplan.run.settings import read_config
 from foreplan.worlds.composed import Parts, compose
 from foreplan.worlds.value import Value, ValueNetwork
 
@@ -77,3 +80,8 @@ def test_a_planner_sees_the_value_beyond_its_horizon(agent) -> None:  # type: ig
 def test_a_discount_of_one_is_refused() -> None:
     with pytest.raises(UsageError, match="accepted: numbers from 0 to below 1"):
         replace(SMALL_PETS, discount=1.0)
+
+
+def test_the_size_valued_is_what_the_results_were_made_with() -> None:
+    for run in sorted((Path(__file__).parents[2] / "results" / "pets").glob("inverted-pendulum-s[01]")):
+        assert read_config(run)[0] == preset("pets", "valued")

@@ -17,7 +17,7 @@ beginning and by their draws of the data, not by bootstraps of it; candidates sh
 is iCEM with a hundredth of the candidates. The size `paper` has the paper's planner.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
 
@@ -25,6 +25,7 @@ import jax
 from jaxtyping import Array, Float32, PRNGKeyArray
 
 from foreplan.agents.fitted import Fitted, Learned
+from foreplan.agents.planned_value import BRIEF, ValuePlanning
 from foreplan.core.errors import UsageError
 from foreplan.core.fitting import Fitting
 from foreplan.planners.cem import CEM
@@ -72,6 +73,18 @@ SIZES: dict[str, PETS] = {
         planner=ICEM(horizon=25, num_samples=50, num_elites=10, iterations=3, decay=1.0),
         network=Network(members=5, elites=5, layers=3),
         fitting=WorldFitting(Fitting(batch_size=32, max_epochs=50, patience=8)),
+    ),
+    # For tasks whose reward says nothing within a horizon: a value beyond it, and rare transitions learned too.
+    "valued": PETS(
+        planner=ICEM(horizon=20, num_samples=50, num_elites=10, iterations=3, decay=1.0, std=0.2, min_std=0.02),
+        network=Network(members=3, elites=3, layers=3),
+        fitting=WorldFitting(Fitting(batch_size=64, max_epochs=150, patience=15), beta=0.5),
+        effort=0.3,
+        value="plan",
+        value_planning=ValuePlanning(replace(BRIEF, std=0.2, min_std=0.02)),
+        every=500,
+        min_seed_steps=250,
+        particles=3,
     ),
     "paper": PETS(
         planner=CEM(horizon=25, num_samples=400, num_elites=40, iterations=5, momentum=0.1, warm_std=0.0),
