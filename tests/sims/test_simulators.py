@@ -141,18 +141,19 @@ def test_a_senseless_reward_is_refused_at_once(reward, message: str) -> None:  #
         sims.make("dmc/cartpole-swingup", task=Task(reward))
 
 
-def test_violations_are_counted_and_cost_their_price() -> None:
+@pytest.mark.parametrize("coarse", [1, 2])
+def test_violations_are_counted_and_cost_their_price(coarse: int) -> None:
     plant, actions = candidates("dmc/cartpole-swingup", horizon=20)
 
     def outside(before, action, after):  # type: ignore[no-untyped-def]
         return after.qpos[..., 0] > 0.0
 
     saved = plant.snapshot()
-    free = sims.make("dmc/cartpole-swingup", threads=1).rollout(saved, actions)
+    free = sims.make("dmc/cartpole-swingup", threads=1, coarse=coarse).rollout(saved, actions)
     task = Task(sims.suite.REWARDS["cartpole-swingup"], violated=outside, penalty=10.0)
-    bound = sims.make("dmc/cartpole-swingup", task=task, threads=1).rollout(saved, actions)
-    assert 0 < bound.violations.sum() < 2 * actions.shape[0] * actions.shape[1]
-    np.testing.assert_allclose(bound.returns, free.returns - 10.0 * bound.violations)
+    bound = sims.make("dmc/cartpole-swingup", task=task, threads=1, coarse=coarse).rollout(saved, actions)
+    assert 0 < bound.violations.sum() < 2 / coarse * actions.shape[0] * actions.shape[1]
+    np.testing.assert_allclose(bound.returns, free.returns - 10.0 * coarse * bound.violations)
 
 
 def test_the_value_beyond_the_horizon_sees_what_the_environment_would() -> None:

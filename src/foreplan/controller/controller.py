@@ -113,7 +113,7 @@ class Controller:
         return action
 
     def _improved(self, state: Any, due: float) -> Planned:
-        """The plan for this decision, as far as it is known when it is due."""
+        """The plan for this decision, as far as it is known when it is due; late, not even where it begins."""
         if self._late is not None:
             late = self._await(self._late, due)
             if late is None:

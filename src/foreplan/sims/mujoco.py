@@ -49,8 +49,8 @@ class MujocoSimulator:
     that is acted in is never touched.
 
     `vary` changes the model that is planned with, such as its masses; in `coarse` physics the timestep is so many times
-    as long, and each reward counts for all the environment steps that it stands for. Raises `UsageError` where a
-    function of `task` gives the wrong shape or NaN.
+    as long, and rewards and penalties count for all the environment steps that they stand for. Raises `UsageError`
+    where a function of `task` gives the wrong shape or NaN.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class MujocoSimulator:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """(rewards, ended, violated), [n, environment step], and failed [n], of `actions` [n, decision, action]; `root`
         reads a field where the simulations begin. Nothing is earned or violated after an end."""
-        task, repeat = self.task, self._repeat
+        task, repeat, weight = self.task, self._repeat, self.env.spec.action_repeat / self._repeat
         actions = np.repeat(actions, repeat, axis=1) if repeat > 1 else actions
         controls = self._rescale(actions)
         given = controls.astype(np.float64, copy=False)
@@ -140,14 +140,13 @@ class MujocoSimulator:
         before = State(self.model, lambda field: _earlier(found[field], root(field)))
         after = State(self.model, found.__getitem__)
         with np.errstate(all="ignore"):  # what has diverged is marked already
-            rewards = np.array(task.reward(before, actions, after), np.float64)
-            rewards *= self.env.spec.action_repeat / repeat
+            rewards = weight * np.asarray(task.reward(before, actions, after), np.float64)
             ended, violated = (
                 np.zeros(actions.shape[:2], bool) if function is None else np.asarray(function(before, actions, after))
                 for function in (task.terminated, task.violated)
             )
         alive = np.logical_and.accumulate(np.insert(~ended[:, :-1], 0, True, axis=1), axis=1)
-        return np.where(alive, rewards - task.penalty * violated, 0.0), ended, violated & alive, failed
+        return np.where(alive, rewards - weight * task.penalty * violated, 0.0), ended, violated & alive, failed
 
     def observe(self, rows: np.ndarray) -> np.ndarray:
         """What the environment sees in states [n, INTEGRATION]: [n, obs]. In one native call where that is possible."""
