@@ -44,7 +44,7 @@ def planners(horizon: int) -> dict[str, Any]:
     return {
         "random-shooting": plain,
         "cem": CEM(horizon=horizon, num_elites=10, **equal),
-        "mppi": MPPI(horizon=horizon, num_proposals=0, num_elites=SAMPLES, max_std=0.8, **equal),
+        "mppi": MPPI(horizon=horizon, num_proposals=0, num_elites=10, max_std=0.8, **equal),
         "predictive-sampling": predictive_sampling(horizon, knots, std=0.4, **equal),
         "icem": search,
         "icem-spline": Splined(replace(search, horizon=knots, exponent=0.0), horizon),
