@@ -106,7 +106,7 @@ def test_without_time_for_a_round_it_goes_on_with_the_old_plan_then_the_policy_t
 
 def test_a_plan_that_is_late_is_not_waited_for_and_is_the_next_decisions_old_one() -> None:
     """By the real clock: the fourth decision's search hangs for three times as long as there is."""
-    controller = Controller(Line(), PLANNER, deadline_ms=200.0, action_dim=1)
+    controller = Controller(Line(), PLANNER, deadline_ms=300.0, action_dim=1)
     returns, hang = controller.look._returns, [0.0]  # type: ignore[union-attr]
 
     def hanging(*arguments: Any) -> Any:
@@ -116,13 +116,13 @@ def test_a_plan_that_is_late_is_not_waited_for_and_is_the_next_decisions_old_one
     controller.look._returns = hanging  # type: ignore[union-attr]
     controller.warm(jnp.float32(1.0))
     drive(controller, 3)
-    hang.append(0.6)
+    hang.append(0.9)
     drive(controller, 5)
     controller.begin()
     assert controller.record.source[:4] == ["planned"] * 3 + ["shifted"]
     assert controller.record.age[:5] == [0, 0, 0, 1, 2]
     assert controller.record.source[-2:] == ["planned"] * 2
-    assert controller.record.summary()["latency_ms"]["max"] < 300.0
+    assert controller.record.summary()["latency_ms"]["max"] < 600.0
 
 
 def test_what_a_late_search_raises_is_raised_by_the_next_question() -> None:
