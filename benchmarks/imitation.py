@@ -3,7 +3,8 @@
     python benchmarks/imitation.py gym/CartPole-v1 --expert laws:balance --episodes 5 --seeds 5 --out results/imitation
 
 A line of JSON for each seed: the expert's return, and what its clones return in ten evaluation episodes. BC has the
-expert's own episodes; DAgger asks for as many labels, a tenth of them in each round.
+expert's own episodes; with `--noise` it is also given as many in which the expert was disturbed (DART); DAgger asks for
+as many labels, a tenth of them in each round.
 """
 
 import argparse
@@ -30,6 +31,7 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=20)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--noise", type=float, default=0.0, help="deviation of what disturbs the expert's actions")
     parser.add_argument("--out", type=Path, default=Path("results/imitation"))
     options = parser.parse_args()
     gl.configure()
@@ -50,26 +52,29 @@ def compare(options: argparse.Namespace, seed: int) -> dict:
     from foreplan.run.settings import Settings, Warm
 
     with tempfile.TemporaryDirectory() as folder:
-        demos, begin = str(Path(folder) / "demos.npz"), time.perf_counter()
-        data = record(options.env, options.expert, options.episodes, seed=1000 + seed)
-        names.save(demos, data)
-        labels, repeat = len(data), data.about.action_repeat
-        settings = Settings(options.env, steps=1, seed=seed, eval_every=10**9, eval_episodes=10, save_every=10**9)
-        clone = train(BC(), replace(settings, warm=Warm(demos=demos)), Path(folder) / "bc")
-        cloned = Saved.open(clone).evaluate(10)
+        begin, given = time.perf_counter(), {"bc": 0.0} | ({"disturbed_bc": options.noise} if options.noise else {})
+        found, returned, labels = {}, [], 0
+        for name, noise in given.items():
+            demos = str(Path(folder) / f"{name}.npz")
+            data = record(options.env, options.expert, options.episodes, seed=1000 + seed, noise=noise)
+            names.save(demos, data)
+            returned.append(float(np.mean(data.returns)))
+            labels, repeat = labels or len(data), data.about.action_repeat
+            settings = Settings(options.env, steps=1, seed=seed, eval_every=10**9, eval_episodes=10, save_every=10**9)
+            clone = train(BC(), replace(settings, warm=Warm(demos=demos)), Path(folder) / name)
+            found[name] = Saved.open(clone).evaluate(10)
         agent = DAgger(expert=options.expert, round_steps=-(-labels // options.rounds))
-        student = train(agent, replace(settings, steps=labels * repeat), Path(folder) / "dagger")
-        taught, policy = Saved.open(student).evaluate(10), Saved.open(student)
+        policy = Saved.open(train(agent, replace(settings, steps=labels * repeat), Path(folder) / "dagger"))
+        found["dagger"] = policy.evaluate(10)
         return {
             "env": options.env,
-            "expert": options.expert,
+            "expert": Path(options.expert).name,
             "seed": seed,
             "labels": labels,
-            "expert_return": float(np.mean(data.returns)),
-            "bc": cloned.returns,
-            "dagger": taught.returns,
-            "bc_share": cloned.mean / float(np.mean(data.returns)),
-            "dagger_share": taught.mean / float(np.mean(data.returns)),
+            "noise": options.noise,
+            "expert_return": returned[0],
+            "shares": {name: result.mean / returned[0] for name, result in found.items()},
+            "returns": {name: result.returns for name, result in found.items()},
             "act_ms": act_ms(policy),
             "seconds": time.perf_counter() - begin,
         }

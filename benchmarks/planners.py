@@ -38,7 +38,8 @@ COARSE = {  # physics steps, so many of them in one
 
 def planners(horizon: int) -> dict[str, Any]:
     """All that go by candidates, by name."""
-    equal, knots = {"num_samples": SAMPLES, "iterations": ROUNDS}, min(8, horizon)
+    equal: dict[str, Any] = {"num_samples": SAMPLES, "iterations": ROUNDS}
+    knots = min(8, horizon)
     plain = RandomShooting(horizon=horizon, num_samples=SAMPLES * ROUNDS)
     search = ICEM(horizon=horizon, exponent=1.0, decay=1.0, std=0.8, warm_std=0.3, **equal)
     return {

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 from cases import CLONE
+from laws import steer
 from toys import Toy
 
 from foreplan.agents.dagger import DAgger
@@ -83,6 +84,21 @@ def test_recorded_demonstrations_are_whole(demos) -> None:
     assert faults(data) == []
     assert data.about.env == "toys:walk"
     assert data.about.action_repeat == 2
+
+
+def test_a_disturbed_expert_is_labelled_with_what_it_would_have_done() -> None:
+    data = record("toys:walk", "laws:steer", 5, seed=3, noise=0.3)
+    wanted = np.array([[steer(obs)] for obs in data.obs])
+    np.testing.assert_allclose(data.label, wanted, atol=1e-6)
+    inside = np.abs(data.action) < 1.0  # else it was cut off
+    assert np.std((data.action - data.label)[inside]) == pytest.approx(0.3, rel=0.2)
+    assert data.labelled.all()
+    assert faults(data) == []
+
+
+def test_discrete_actions_are_not_disturbed() -> None:
+    with pytest.raises(UsageError, match="discrete"):
+        record("gym/CartPole-v1", "laws:balance", 1, noise=0.1)
 
 
 def test_bc_learns_from_demonstrations(demos, tmp_path) -> None:
@@ -172,6 +188,7 @@ def _spec():
         ("data inspekt walk.npz", "did you mean 'inspect'"),
         ("data inspect nowhere", "nowhere cannot be read"),
         ("data record toys:walk --episodes 0", "episodes is 0"),
+        ("data record toys:walk --noise -1", "noise is -1.0"),
         ("data record toys:walk --expert nobody --out there.npz", "there.npz cannot be written: it is there already"),
         ("data record toys:walk --expert nobody --out demos.csv", "data cannot be written to 'demos.csv'; accepted: "),
     ],

@@ -67,6 +67,7 @@ class Record(Data):
     episodes: int = 20
     seed: int = 0
     action_repeat: int | None = None  # environment steps a decision; None: the environment's default
+    noise: float = 0.0  # deviation of what disturbs the expert's actions, not their labels: it shows how it recovers
     out: str = "demos.npz"  # PATH.npz, minari:ns/name-v0 or lerobot:FOLDER; nothing may be there
 
     def __call__(self) -> dict[str, Any]:
@@ -80,13 +81,15 @@ class Record(Data):
 
         at_least("episodes", self.episodes, 1)
         at_least("seed", self.seed, 0)
+        if not 0.0 <= self.noise < float("inf"):
+            raise UsageError(f"noise is {self.noise}; accepted: finite numbers from 0")
         names.check_free(self.out)
         use_compilation_cache()
 
         def each(episode: int, value: float, decisions: int) -> None:
             print(f"episode {episode}: return {value:.1f}, {decisions} decisions", flush=True)
 
-        data = record(self.env, self.expert, self.episodes, self.seed, self.action_repeat, each=each)
+        data = record(self.env, self.expert, self.episodes, self.seed, self.action_repeat, noise=self.noise, each=each)
         names.save(self.out, data)
         print(f"{len(data):,} steps in {self.out}, mean return {data.returns.mean():.2f}")
         return {"data": self.out, "steps": len(data), "returns": data.returns.tolist()}

@@ -138,13 +138,14 @@ VECTORS = ("obs", "action", "next_obs", "label")
 
 
 def demonstration(about: About, **arrays: np.ndarray) -> Dataset:
-    """A data set in which every action is its own label. `arrays` are the first seven of `Dataset`, and `labelled`
-    where the expert did not always know."""
+    """A data set in which every action is its own label. `arrays` are the first seven of `Dataset`; `label` where the
+    expert would have done something else, and `labelled` where it did not always know."""
     whole = {name: np.asarray(array, DTYPES[name]) for name, array in arrays.items()}
     labelled = whole.pop("labelled", np.ones(len(whole["reward"]), np.bool_))
+    label = whole.pop("label", whole["action"])
     return Dataset(
         **whole,
-        label=whole["action"],
+        label=label,
         labelled=labelled,
         intervention=labelled,
         source=np.where(labelled, 0, -1).astype(np.int32),

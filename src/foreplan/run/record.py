@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from foreplan.core.errors import UsageError
 from foreplan.core.types import Spec, VectorEnv
 from foreplan.data import npz
 from foreplan.data.dataset import About, Dataset, Source, demonstration
@@ -30,19 +31,24 @@ def record(
     seed: int = 0,
     action_repeat: int | None = None,
     planner: Any = None,
+    noise: float = 0.0,
     each: Callable[[int, float, int], None] = lambda episode, value, decisions: None,
 ) -> Dataset:
     """`episodes` episodes in which the expert acts. Where it does not know what to do, nothing moves (an action of
     zero, or the first discrete one) and the step has no label. `each` hears of every episode: (number, return, length).
-    Raises UsageError."""
+    `noise`, a standard deviation, disturbs continuous actions but not their labels, so that the expert shows how it
+    recovers (Laskey et al. 2017, "DART"). Raises UsageError."""
+    random = np.random.default_rng(seed)
     steps: list[dict[str, np.ndarray]] = []
     with closing(names.make(env, action_repeat=action_repeat)) as plant:
         asked, keys, spec = experts.make(expert, plant, planner), Keys(seed), plant.spec
+        if noise and spec.discrete:
+            raise UsageError(f"the actions of {env} are discrete: there is no noise to be added to them")
         timestep, memory = plant.reset(seed), asked.memory(spec)
         episode, value, begun = 0, 0.0, 0
         while episode < episodes:
             label, known, memory = asked.label(put(timestep), memory, keys("act", len(steps)), np.ones(1, np.bool_))
-            action = label if known[0] else _idle(spec)
+            action = disturbed(label, noise, random) if known[0] else _idle(spec)
             plant.send(action)
             after = plant.recv()
             ended = bool(after.terminated[0])
@@ -56,6 +62,7 @@ def record(
                     "truncated": np.array(cut and not ended),
                     "next_obs": np.array(after.obs[0]),
                     "episode": np.array(episode),
+                    "label": np.array(label[0] if known[0] else action[0]),
                     "labelled": np.array(known[0]),
                 }
             )
@@ -67,6 +74,10 @@ def record(
     arrays = {name: np.stack([step[name] for step in steps]) for name in steps[0]}
     about = About(env, spec.discrete, spec.action_repeat, (Source(asked.who, "expert", time.time()),))
     return demonstration(about, **arrays)
+
+
+def disturbed(action: np.ndarray, noise: float, random: np.random.Generator) -> np.ndarray:
+    return np.clip(action + noise * random.normal(size=action.shape), -1.0, 1.0).astype(np.float32)
 
 
 def _idle(spec: Spec) -> np.ndarray:
