@@ -25,7 +25,7 @@ from foreplan.controller.record import Record, Source
 from foreplan.core.errors import UsageError
 from foreplan.core.model import Model
 
-MARGIN = 1e-3  # seconds before the deadline at which an answer is given without waiting any longer
+MARGIN = 1e-3  # seconds before the deadline at which an answer is given without waiting any longer, at most
 
 
 class Planned(NamedTuple):
@@ -69,6 +69,7 @@ class Controller:
         else:
             self.look = Simulated(model)
         self.deadline, self.latency, self.policy = deadline_ms / 1e3, latency, policy
+        self._margin = min(MARGIN, 0.1 * self.deadline)
         self.clock = time.perf_counter if clock is None else clock
         self._thread = ThreadPoolExecutor(1, "planning") if clock is None else None
         self._late: Future[Planned] | None = None
@@ -139,7 +140,7 @@ class Controller:
 
     def _await(self, search: "Future[Planned]", due: float) -> Planned | None:
         try:
-            return search.result(max(0.0, due - MARGIN - self.clock()))
+            return search.result(max(0.0, due - self._margin - self.clock()))
         except TimeoutError:
             return None
 
