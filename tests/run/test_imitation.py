@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,8 +20,10 @@ from foreplan.core.fitting import Fitting
 from foreplan.core.replay import sample
 from foreplan.data import names
 from foreplan.data.dataset import faults
+from foreplan.envs import names as envs
 from foreplan.guard import judge
-from foreplan.run import checkpoint
+from foreplan.planners.named import TASKS
+from foreplan.run import checkpoint, experts
 from foreplan.run.loop import resume, train
 from foreplan.run.record import record
 from foreplan.run.saved import Saved
@@ -84,6 +87,18 @@ def test_recorded_demonstrations_are_whole(demos) -> None:
     assert faults(data) == []
     assert data.about.env == "toys:walk"
     assert data.about.action_repeat == 2
+
+
+@pytest.mark.parametrize(("task", "repeat"), [("cartpole-swingup", 2), ("hopper-stand", 4)])
+def test_a_planner_teaches_with_what_has_proved_good_for_the_task(task: str, repeat: int) -> None:
+    """However often actions are repeated, it looks as far ahead in time, for the same reward."""
+    known = TASKS[f"dmc/{task}"]
+    with closing(envs.make(f"dmc/{task}", action_repeat=repeat)) as env:
+        agent = experts.make("plan", env)._agent  # type: ignore[attr-defined]
+        assert agent.planner.horizon * repeat == known.planner.horizon * known.action_repeat
+        assert agent.planner.num_samples == known.planner.num_samples
+        shaped = agent.view.simulator.task.reward.__name__ == task.replace("-", "_")
+        assert shaped == (known.reward is not None)
 
 
 def test_a_disturbed_expert_is_labelled_with_what_it_would_have_done() -> None:

@@ -6,6 +6,7 @@ package.module:callable   a function of one observation; it gives an action, or 
 human                     a person, on the labelling page: `foreplan label RUN`
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,16 +38,24 @@ def make(name: str, env: VectorEnv, planner: Any = None) -> Expert:
 
 
 def planning(env: VectorEnv, planner: Any = None) -> AgentExpert:
-    """A planner that looks ahead in the true environment. Raises `UsageError` where that cannot be rolled back."""
+    """A planner that looks ahead in the true environment, by default with what has proved good for the task. Raises
+    `UsageError` where that cannot be rolled back."""
     gl.configure()  # before MuJoCo is imported
     from foreplan.agents.mpc import MPC
     from foreplan.planners.discrete import Discrete
-    from foreplan.planners.icem import ICEM
+    from foreplan.planners.named import PLANNERS, TASKS, Tuned
+    from foreplan.sims.mujoco import Task
 
-    if planner is None:
-        planner = Discrete(num_samples=32, num_elites=8, iterations=2) if env.spec.discrete else ICEM()
+    options: dict[str, Any] = {}
+    if planner is None and env.spec.discrete:
+        planner = Discrete(num_samples=32, num_elites=8, iterations=2)
+    elif planner is None:
+        known = TASKS.get(env.name, Tuned("icem", PLANNERS["icem"]))
+        steps = known.planner.horizon * (known.action_repeat or env.spec.action_repeat)
+        planner = replace(known.planner, horizon=max(1, round(steps / env.spec.action_repeat)))  # as far ahead in time
+        options = {} if known.reward is None else {"task": Task(names.factory(known.reward, "reward"))}
     check_actions(planner, env.name, env.spec)
-    return AgentExpert(f"plan:{type(planner).__name__.lower()}", MPC.of(env, planner), ())
+    return AgentExpert(f"plan:{type(planner).__name__.lower()}", MPC.of(env, planner, **options), ())
 
 
 def of_run(out: Path, env: str, spec: Spec) -> AgentExpert:
