@@ -60,10 +60,8 @@ def main() -> None:
         iterations=options.iterations,
         decay=1.0,
     )
-    plant, simulator = (
-        envs.build(options.env, repeat),
-        sims.make(options.env, repeat, threads=options.threads, coarse=options.coarse),
-    )
+    plant = envs.build(options.env, repeat)
+    simulator = sims.make(options.env, repeat, threads=options.threads, coarse=options.coarse)
     period = repeat * plant.adapter.env.control_timestep()  # type: ignore[attr-defined]
     for mode in options.modes:
         deadline = 1e6 if mode == "unhurried" else options.deadline_ms

@@ -52,17 +52,20 @@ def compare(options: argparse.Namespace, seed: int) -> dict:
     from foreplan.run.settings import Settings, Warm
 
     with tempfile.TemporaryDirectory() as folder:
-        begin, given = time.perf_counter(), {"bc": 0.0} | ({"disturbed_bc": options.noise} if options.noise else {})
-        found, returned, labels = {}, [], 0
-        for name, noise in given.items():
+        begin, found = time.perf_counter(), {}
+        noises = {"bc": 0.0} | ({"disturbed_bc": options.noise} if options.noise else {})
+        settings = Settings(options.env, steps=1, seed=seed, eval_every=10**9, eval_episodes=10, save_every=10**9)
+        shown = {
+            name: record(options.env, options.expert, options.episodes, seed=1000 + seed, noise=noise)
+            for name, noise in noises.items()
+        }
+        for name, data in shown.items():
             demos = str(Path(folder) / f"{name}.npz")
-            data = record(options.env, options.expert, options.episodes, seed=1000 + seed, noise=noise)
             names.save(demos, data)
-            returned.append(float(np.mean(data.returns)))
-            labels, repeat = labels or len(data), data.about.action_repeat
-            settings = Settings(options.env, steps=1, seed=seed, eval_every=10**9, eval_episodes=10, save_every=10**9)
             clone = train(BC(), replace(settings, warm=Warm(demos=demos)), Path(folder) / name)
             found[name] = Saved.open(clone).evaluate(10)
+        labels, repeat = len(shown["bc"]), shown["bc"].about.action_repeat
+        expert = float(np.mean(shown["bc"].returns))
         agent = DAgger(expert=options.expert, round_steps=-(-labels // options.rounds))
         policy = Saved.open(train(agent, replace(settings, steps=labels * repeat), Path(folder) / "dagger"))
         found["dagger"] = policy.evaluate(10)
@@ -72,8 +75,8 @@ def compare(options: argparse.Namespace, seed: int) -> dict:
             "seed": seed,
             "labels": labels,
             "noise": options.noise,
-            "expert_return": returned[0],
-            "shares": {name: result.mean / returned[0] for name, result in found.items()},
+            "expert_return": expert,
+            "shares": {name: result.mean / expert for name, result in found.items()},
             "returns": {name: result.returns for name, result in found.items()},
             "act_ms": act_ms(policy),
             "seconds": time.perf_counter() - begin,

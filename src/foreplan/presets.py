@@ -44,9 +44,7 @@ def planner(name: str) -> Any:
 
 def tuned(words: Iterable[str]) -> Any:
     """What has proved good for the environment that is among `words`, else for most: a `planners.named.Tuned`."""
-    tasks = _imported("foreplan.planners.named:TASKS")
-    known = next((word for word in words if word in tasks), None)
-    return _imported("foreplan.planners.named:Tuned")("icem", planner("icem")) if known is None else tasks[known]
+    return _imported("foreplan.planners.named:tuned")(words)
 
 
 def sizes(name: str) -> dict[str, Any]:

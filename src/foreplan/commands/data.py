@@ -81,8 +81,6 @@ class Record(Data):
 
         at_least("episodes", self.episodes, 1)
         at_least("seed", self.seed, 0)
-        if not 0.0 <= self.noise < float("inf"):
-            raise UsageError(f"noise is {self.noise}; accepted: finite numbers from 0")
         names.check_free(self.out)
         use_compilation_cache()
 

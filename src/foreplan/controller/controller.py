@@ -15,7 +15,7 @@ that whoever drives the plant never waits.
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -114,7 +114,7 @@ class Controller:
         return action
 
     def _improved(self, state: Any, due: float) -> Planned:
-        """The plan for this decision, as far as it is known when it is due; late, not even where it begins."""
+        """The plan for this decision, if there is one when it is due; if not, `state` stands for where it begins."""
         if self._late is not None:
             late = self._await(self._late, due)
             if late is None:
@@ -128,10 +128,8 @@ class Controller:
             return self._search(state, between, skipped, due)
         self._late = self._thread.submit(self._search, state, between, skipped, due)
         found = self._await(self._late, due)
-        if found is None:
-            return Planned(state, None, 0)
-        self._late = None
-        return found
+        self._late = self._late if found is None else None
+        return found or Planned(state, None, 0)
 
     def _search(self, state: Any, between: list[np.ndarray], skipped: int, due: float) -> Planned:
         start = self.look.ahead(state, between)
@@ -139,10 +137,9 @@ class Controller:
         return Planned(start, *self.anytime.improve(start, due))
 
     def _await(self, search: "Future[Planned]", due: float) -> Planned | None:
-        try:
-            return search.result(max(0.0, due - self._margin - self.clock()))
-        except TimeoutError:
-            return None
+        """What a search has found, or None where it is not over in time. Raises what it has raised."""
+        wait([search], max(0.0, due - self._margin - self.clock()))
+        return search.result() if search.done() else None
 
     def _decide(self, state: Any) -> tuple[np.ndarray, int, Source]:
         if self._plan is None or self._age >= self.patience:

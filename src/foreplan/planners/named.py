@@ -1,6 +1,7 @@
 """The planners by name, with settings for models that say nothing of what lies beyond the horizon, such as simulators;
 and the settings that have proved good for single tasks."""
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from foreplan.planners.cem import CEM
@@ -54,3 +55,8 @@ TASKS = {
     "dmc/reacher-easy": Tuned("icem", PLAIN, 4),
     "dmc/walker-walk": Tuned("icem", SHORT, 2),
 }
+
+
+def tuned(words: Iterable[str]) -> Tuned:
+    """What has proved good for the environment that is among `words`, else for most."""
+    return next((TASKS[word] for word in words if word in TASKS), Tuned("icem", PLANNERS["icem"]))

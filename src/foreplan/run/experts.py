@@ -43,14 +43,14 @@ def planning(env: VectorEnv, planner: Any = None) -> AgentExpert:
     gl.configure()  # before MuJoCo is imported
     from foreplan.agents.mpc import MPC
     from foreplan.planners.discrete import Discrete
-    from foreplan.planners.named import PLANNERS, TASKS, Tuned
+    from foreplan.planners.named import tuned
     from foreplan.sims.mujoco import Task
 
     options: dict[str, Any] = {}
     if planner is None and env.spec.discrete:
         planner = Discrete(num_samples=32, num_elites=8, iterations=2)
     elif planner is None:
-        known = TASKS.get(env.name, Tuned("icem", PLANNERS["icem"]))
+        known = tuned([env.name])
         steps = known.planner.horizon * (known.action_repeat or env.spec.action_repeat)
         planner = replace(known.planner, horizon=max(1, round(steps / env.spec.action_repeat)))  # as far ahead in time
         options = {} if known.reward is None else {"task": Task(names.factory(known.reward, "reward"))}

@@ -38,6 +38,8 @@ def record(
     zero, or the first discrete one) and the step has no label. `each` hears of every episode: (number, return, length).
     `noise`, a standard deviation, disturbs continuous actions but not their labels, so that the expert shows how it
     recovers (Laskey et al. 2017, "DART"). Raises UsageError."""
+    if not 0.0 <= noise < float("inf"):
+        raise UsageError(f"noise is {noise}; accepted: finite numbers from 0")
     random = np.random.default_rng(seed)
     steps: list[dict[str, np.ndarray]] = []
     with closing(names.make(env, action_repeat=action_repeat)) as plant:

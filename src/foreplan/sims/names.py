@@ -39,8 +39,8 @@ def make(
 
     `task` replaces the environment's own reward and end. `threads` is the number of threads or worker processes.
     `inexact` allows a simulator that goes back by repeating the episode's actions, or only nearly. `vary` changes the
-    model that is planned with. `coarse` makes the physics' timestep so many times as long, and planning faster by as
-    much: what a decision of a walker or a cart-pole leads to hardly changes by it. Raises `UsageError`.
+    model that is planned with. `coarse` makes the physics' timestep so many times as long: less exact, and faster by as
+    much. Raises `UsageError`.
     """
     if name in names.JAX:
         raise UsageError(f"{name} is a model to plan in as it is: envs.names.jax_env({name!r})")
