@@ -51,9 +51,11 @@ def planning(env: VectorEnv, planner: Any = None) -> AgentExpert:
         planner = Discrete(num_samples=32, num_elites=8, iterations=2)
     elif planner is None:
         known = tuned([env.name])
-        steps = known.planner.horizon * (known.action_repeat or env.spec.action_repeat)
-        planner = replace(known.planner, horizon=max(1, round(steps / env.spec.action_repeat)))  # as far ahead in time
+        teacher = known.teacher or known.planner
+        steps = teacher.horizon * (known.action_repeat or env.spec.action_repeat)
+        planner = replace(teacher, horizon=max(1, round(steps / env.spec.action_repeat)))  # as far ahead in time
         options = {} if known.reward is None else {"task": Task(names.factory(known.reward, "reward"))}
+        options |= {} if known.coarse == 1 else {"coarse": known.coarse}
     check_actions(planner, env.name, env.spec)
     return AgentExpert(f"plan:{type(planner).__name__.lower()}", MPC.of(env, planner, **options), ())
 
