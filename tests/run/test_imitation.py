@@ -98,7 +98,7 @@ def test_a_planner_teaches_with_what_has_proved_good_for_the_task(task: str, rep
         agent = experts.make("plan", env)._agent  # type: ignore[attr-defined]
         assert agent.planner.horizon * repeat == teacher.horizon * known.action_repeat
         assert agent.planner.num_samples == teacher.num_samples
-        assert agent.view.simulator._coarse == known.coarse
+        assert agent.view.simulator._coarse == known.teacher_coarse
         shaped = getattr(agent.view.simulator.task.reward, "__name__", "") == task.replace("-", "_")
         assert shaped == (known.reward is not None)
 

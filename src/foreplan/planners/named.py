@@ -31,14 +31,14 @@ PLANNERS: dict[str, Any] = {
 class Tuned(NamedTuple):
     """What to plan a task with. `reward` is a function to plan for where the task's own is flat within the horizon;
     `teacher` is cheaper by far and nearly as good, for an expert that is asked for thousands of labels, and plans in
-    physics steps `coarse` times as long."""
+    physics steps `teacher_coarse` times as long."""
 
     name: str
     planner: Any
     action_repeat: int | None = None
     reward: str | None = None
     teacher: Any = None
-    coarse: int = 1
+    teacher_coarse: int = 1
 
 
 # How they were found: docs/planning.md.
@@ -58,7 +58,7 @@ TASKS = {
     "dmc/hopper-stand": Tuned("icem", FRESH, 4, f"{SHAPED}:hopper_stand"),
     "dmc/humanoid-stand": Tuned("icem", SHORT, 2, f"{SHAPED}:humanoid_stand"),
     "dmc/reacher-easy": Tuned("icem", PLAIN, 4),
-    "dmc/walker-walk": Tuned("icem", SHORT, 2, teacher=CHEAP, coarse=5),
+    "dmc/walker-walk": Tuned("icem", SHORT, 2, teacher=CHEAP, teacher_coarse=5),
 }
 
 

@@ -55,7 +55,7 @@ def planning(env: VectorEnv, planner: Any = None) -> AgentExpert:
         steps = teacher.horizon * (known.action_repeat or env.spec.action_repeat)
         planner = replace(teacher, horizon=max(1, round(steps / env.spec.action_repeat)))  # as far ahead in time
         options = {} if known.reward is None else {"task": Task(names.factory(known.reward, "reward"))}
-        options |= {} if known.coarse == 1 else {"coarse": known.coarse}
+        options |= {} if known.teacher_coarse == 1 else {"coarse": known.teacher_coarse}
     check_actions(planner, env.name, env.spec)
     return AgentExpert(f"plan:{type(planner).__name__.lower()}", MPC.of(env, planner, **options), ())
 
