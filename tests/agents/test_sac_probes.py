@@ -5,6 +5,7 @@ The temperature is nothing, so that entropy is worth nothing.
 
 from dataclasses import replace
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -58,3 +59,31 @@ def test_termination_does_end_it(form: str) -> None:
     found = values(FORMS[form], *corridor(4, rewards=[1.0, 1.0, 1.0, 5.0], terminates=True), rooms=4)
     expected = [sum(DISCOUNT**i for i in range(3 - t)) + 5 * DISCOUNT ** (3 - t) for t in range(4)]
     np.testing.assert_allclose(found, expected, rtol=0.08)
+
+
+@pytest.mark.parametrize(("cloning", "learned"), [(0.4, True), (0.0, False)])
+def test_the_policy_is_pulled_towards_demonstrated_actions_alone(cloning: float, learned: bool) -> None:
+    """All actions are worth the same; demonstrations do 0.6 everywhere, what was done otherwise counts for nothing."""
+    replay, spec = corridor(4, rewards=[1.0] * 4, terminates=True)
+    demos = eqx.tree_at(lambda r: r.steps.action, replay, jnp.full_like(replay.steps.action, 0.6))
+    agent = replace(FORMS["plain"], cloning=cloning)
+    learner = agent.init(spec, jax.random.key(0))
+    learner, _ = agent.learn(learner, replace(replay, demos=demos, demo_share=0.5), jax.random.key(1), 300)
+    rooms = jnp.stack([jnp.asarray(one_hot(room, 8)) for room in range(4)])
+    modes = agent.modes(jax.vmap(learner.policy)(rooms))
+    assert np.allclose(modes, 0.6, atol=0.1) == learned
+
+
+def test_statistics_begin_with_the_demonstrations() -> None:
+    """Once, and what is stored later is added: means over all rooms, and the largest return of either."""
+    agent = FRUGAL_SAC
+    shown, spec = corridor(4, rewards=[9.0] * 4, terminates=True)
+    own, _ = corridor(2, rewards=[1.0] * 2, terminates=True, steps=128)
+    replay = replace(own, demos=shown, demo_share=0.5)
+    learner = agent.init(spec, jax.random.key(0))
+    for seed in range(2):  # the second time there is nothing new
+        learner, _ = agent.learn(learner, replay, jax.random.key(seed), 1)
+    rooms = np.concatenate([np.eye(8)[np.arange(256) % 4], np.eye(8)[np.arange(128) % 2]])
+    np.testing.assert_allclose(learner.obs.mean, rooms.mean(axis=0), atol=1e-5)
+    assert learner.obs.count == 384
+    assert learner.returns.largest == pytest.approx(9.0 * sum(agent.discount**i for i in range(4)), rel=1e-5)

@@ -25,7 +25,7 @@ import optax
 from jaxtyping import Array, Float32, Int32, PRNGKeyArray
 
 from foreplan.agents.sac_parts import Batch, Critic, Data, Entropy, Optimiser
-from foreplan.core.learning import descend, hold_out_losses, moving_average, repeat_updates
+from foreplan.core.learning import descend, hold_out_losses, masked_mean, moving_average, repeat_updates
 from foreplan.core.replay import Replay, Window, fold
 from foreplan.core.targets import n_step
 from foreplan.core.types import Metrics, Spec, Step, TimeStep
@@ -63,6 +63,7 @@ class SAC:
     discount: float = 0.99
     utd: float = 1.0  # gradient updates a decision
     policy_every: int = 1  # updates of the critics to one of policy and temperature
+    cloning: float = 0.4  # of the policy's squared distance to demonstrated actions, in units of mean |Q|
     reset_every: int = 0  # updates after which networks and optimisers begin anew; 0: never
     min_seed_steps: int = 1000  # decisions at random before learning
 
@@ -115,7 +116,10 @@ class SAC:
         outputs = jax.vmap(learner.policy)(self.seen_as(learner, jnp.asarray(timestep.obs)))
         if explore:
             return self.sample(outputs, key)[0], memory, {}
-        return jax.vmap(lambda x: SquashedGaussian.of(x, *self.log_std).mode())(outputs), memory, {}
+        return self.modes(outputs), memory, {}
+
+    def modes(self, outputs: Float32[Array, "batch twice_action"]) -> Float32[Array, "batch action"]:
+        return jax.vmap(lambda x: SquashedGaussian.of(x, *self.log_std).mode())(outputs)
 
     def sample(
         self, outputs: Float32[Array, "batch twice_action"], key: PRNGKeyArray
@@ -152,7 +156,13 @@ class SAC:
             ended = jnp.asarray(step.terminated)  # a time limit does not end the return that values stand for
             return obs.update(jnp.asarray(step.obs)), returns.update(jnp.asarray(step.reward), ended, self.discount)
 
-        (obs, returns), seen = fold(see, (learner.obs, learner.returns), replay, learner.seen)
+        obs, returns = learner.obs, learner.returns
+        if replay.demos is not None:  # once, before all else
+            begin = jnp.where(learner.updates == 0, 0, replay.demos.size)
+            shown = replace(returns, running=jnp.zeros((1,)))
+            (obs, shown), _ = fold(see, (obs, shown), replay.demos, begin)
+            returns = replace(shown, running=returns.running)
+        (obs, returns), seen = fold(see, (obs, returns), replay, learner.seen)
         return replace(learner, obs=obs, returns=returns, seen=seen)
 
     def update(self, learner: Learner, window: Window, key: PRNGKeyArray) -> tuple[Learner, Metrics]:
@@ -181,6 +191,7 @@ class SAC:
             returns=returns if limit is None else returns / learner.returns.value(limit),
             discount=discount,
             next_obs=self.seen_as(learner, window.obs[jnp.arange(row.shape[0]), row]),
+            demo=window.demo,
         )
 
     def reset(self, learner: Learner, num_updates: int, key: PRNGKeyArray) -> Learner:
@@ -252,7 +263,7 @@ class SAC:
     def value(self, learner: Learner, obs: Float32[Array, "n obs"]) -> Float32[Array, "n"]:
         """Of the policy's mode, in the units of scaled returns where they are scaled."""
         seen = self.seen_as(learner, obs)
-        modes = jax.vmap(lambda x: SquashedGaussian.of(x, *self.log_std).mode())(jax.vmap(learner.policy)(seen))
+        modes = self.modes(jax.vmap(learner.policy)(seen))
         values = self.values(learner.critics.evaluate(jnp.concatenate([seen, modes], axis=1)))
         return self.lowest(values, learner.terminates)
 
@@ -270,7 +281,7 @@ class SAC:
         policy_key, temperature_key = jax.random.split(key)
         optimisers, state = self.optimisers(), dict(learner.optimisers)
         metrics, policy, state["policy"] = descend(
-            lambda policy: self.policy_loss(policy, learner, batch.obs, policy_key),
+            lambda policy: self.policy_loss(policy, learner, batch, policy_key),
             learner.policy.observed(batch.obs),
             optimisers["policy"],
             state["policy"],
@@ -288,14 +299,26 @@ class SAC:
             learner, policy=policy, log_temperature=log_temperature, optimisers=state, policy_metrics=metrics
         )
 
-    def policy_loss(self, policy: Network, learner: Learner, obs: Array, key: PRNGKeyArray) -> tuple[Array, Metrics]:
-        """temperature * log pi(a | s) - Q(s, a), a drawn from the policy (Haarnoja et al. 2018, equation 7)."""
+    def policy_loss(self, policy: Network, learner: Learner, batch: Batch, key: PRNGKeyArray) -> tuple[Array, Metrics]:
+        """temperature * log pi(a | s) - Q(s, a), a drawn from the policy (Haarnoja et al. 2018, equation 7); where there
+        are demonstrations, also the distance to them."""
         action_key, dropout_key = jax.random.split(key)
-        action, log_prob = self.sample(policy.batch(obs, dropout_key), action_key)
-        values = self.values(learner.critics.evaluate(jnp.concatenate([obs, action], axis=1)))
+        outputs = policy.batch(batch.obs, dropout_key)
+        action, log_prob = self.sample(outputs, action_key)
+        values = self.values(learner.critics.evaluate(jnp.concatenate([batch.obs, action], axis=1)))
         q = jnp.mean(values, axis=0) if self.critic.mean_for_policy else self.lowest(values, learner.terminates)
         loss = jnp.mean(learner.temperature * log_prob - q)
+        if batch.demo is not None:
+            worth = jax.lax.stop_gradient(jnp.mean(jnp.abs(q)))
+            loss = loss + self.cloning * worth * masked_mean(self.apart(outputs, batch.action), batch.demo)
         return loss, {"policy_loss": loss, "entropy": -jnp.mean(log_prob)}
+
+    def apart(
+        self, outputs: Float32[Array, "batch twice_action"], actions: Float32[Array, "batch action"]
+    ) -> Float32[Array, "batch"]:
+        """Squared distances from the modes to the actions (Fujimoto and Gu 2021, "A Minimalist Approach to Offline
+        Reinforcement Learning", equation 3)."""
+        return jnp.mean((self.modes(outputs) - actions) ** 2, axis=1)
 
     def temperature_loss(
         self, log_temperature: Array, log_prob: Float32[Array, "batch"], action_dim: int

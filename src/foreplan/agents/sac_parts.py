@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import equinox as eqx
-from jaxtyping import Array, Float32
+from jaxtyping import Array, Bool, Float32
 
 from foreplan.core.maths import TwoHot
 from foreplan.nn.network import Architecture
@@ -54,3 +54,4 @@ class Batch(eqx.Module):
     returns: Float32[Array, "batch"]
     discount: Float32[Array, "batch"]
     next_obs: Float32[Array, "batch obs"]
+    demo: Bool[Array, "batch"] | None = None  # which are demonstrations; None where there are none

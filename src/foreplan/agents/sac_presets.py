@@ -7,7 +7,10 @@ from foreplan.agents.sac import SAC, Critic, Data, Entropy, Optimiser
 from foreplan.core.maths import TwoHot
 from foreplan.nn.network import Architecture
 
-SAC_SIZES = {"default": SAC()}
+SAC_SIZES = {
+    "default": SAC(),
+    "layer-norm": SAC(critic=Critic(Architecture("layer-norm"))),  # for demonstrations (RLPD, Ball et al. 2023)
+}
 
 REDQ_SIZES = {"default": SAC(critic=Critic(heads=10, mean_for_policy=True), utd=20.0, policy_every=20)}
 
