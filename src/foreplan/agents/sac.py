@@ -300,8 +300,8 @@ class SAC:
         )
 
     def policy_loss(self, policy: Network, learner: Learner, batch: Batch, key: PRNGKeyArray) -> tuple[Array, Metrics]:
-        """temperature * log pi(a | s) - Q(s, a), a drawn from the policy (Haarnoja et al. 2018, equation 7); where there
-        are demonstrations, also the distance to them."""
+        """temperature * log pi(a | s) - Q(s, a), a drawn from the policy (Haarnoja et al. 2018, equation 7);
+        where there are demonstrations, also the distance to them."""
         action_key, dropout_key = jax.random.split(key)
         outputs = policy.batch(batch.obs, dropout_key)
         action, log_prob = self.sample(outputs, action_key)
