@@ -409,3 +409,24 @@ def test_a_planner_solves_a_task_with_parts_that_learned_from_chance(
 
 def test_specs_of_data() -> None:
     assert spec_of(linear(1)) == Spec(obs_shape=(2,), action_dim=1, action_repeat=0, terminates=False)
+
+
+def test_of_mixed_data_the_best_episodes_alone_may_teach_the_policy(tmp_path: Path) -> None:
+    """Every third episode does 0.5 and is paid, the others do -0.5 for nothing."""
+    data = linear(30)
+    good = (data.episode % 3 == 0)[:, None]
+    action = np.where(good, 0.5, -0.5).astype(np.float32)
+    mixed = replace(data, action=action, label=action, reward=good[:, 0].astype(np.float32))
+    npz.save(tmp_path / "mixed.npz", mixed)
+    config = replace(TINY, data=str(tmp_path / "mixed.npz"), parts=("policy",), policy_share=1 / 3)
+    for share, labels, done in ((1 / 3, 200, 0.5), (1.0, 600, -0.5)):
+        (part,) = fit_parts(replace(config, policy_share=share), tmp_path / str(labels), lambda said: None)
+        assert part.scores["labels"] == labels
+        actions = jax.vmap(lambda obs, policy=part.module: policy.decided(jnp.mean(policy.modes(obs), axis=0)))(
+            jnp.asarray(data.obs[:50])
+        )
+        assert np.mean(np.sign(actions) == np.sign(done)) > 0.9
+
+    npz.save(tmp_path / "unpaid.npz", replace(mixed, about=replace(mixed.about, rewards=False)))
+    with pytest.raises(UsageError, match="cannot tell which episodes are the best"):
+        fit_parts(replace(config, data=str(tmp_path / "unpaid.npz")), tmp_path, lambda said: None)

@@ -106,6 +106,14 @@ class Dataset:
         taken: dict[str, Any] = {name: array[rows] for name, array in self.arrays.items()}
         return dataclasses.replace(self, **taken)
 
+    def labels_of_best(self, share: float) -> "Dataset":
+        """With the labels of a share of the episodes alone, those of the highest returns; of one at least."""
+        number = max(1, round(share * len(self.returns)))
+        best = {i for i in np.argsort(-self.returns, kind="stable")[:number].tolist()}
+        kept = np.concatenate([np.full(s.stop - s.start, i in best) for i, (_, s) in enumerate(self.episodes())])
+        labelled = self.labelled & kept
+        return dataclasses.replace(self, labelled=labelled, source=np.where(labelled, self.source, -1))
+
     def check_spec(self, spec: Spec, env: str, name: str) -> None:
         """Raise UsageError where these data, called `name`, are of another space than the environment `env`."""
         wanted = (*spec.obs_shape, spec.action_dim, spec.discrete)

@@ -4,7 +4,7 @@
     reward         squared error of the reward
     continuation   class-balanced cross-entropy of termination
     value          squared error of the return to go, the lambda-return or the TD target     (worlds/value.py)
-    policy         behavioural cloning                                                       (agents/bc.py)
+    policy         behavioural cloning, of all episodes or of the best                      (agents/bc.py)
 
 All see the same division of the episodes into those to train on and those that are held out.
 """
@@ -52,12 +52,15 @@ class Pretraining:
     value_network: ValueNetwork = field(default_factory=ValueNetwork)
     value: ValueFitting = field(default_factory=ValueFitting)
     policy: BC = field(default_factory=lambda: BC(loss="likelihood"))
+    policy_share: float = 1.0  # of the episodes, those of the highest returns, that the policy is fitted to
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed <= MAX_SEED:
             raise UsageError(f"seed is {self.seed}; accepted: whole numbers from 0 to {MAX_SEED}")
         if self.episodes is not None and self.episodes < 1:
             raise UsageError(f"episodes is {self.episodes}; accepted: whole numbers from 1 up")
+        if not 0.0 < self.policy_share <= 1.0:
+            raise UsageError(f"policy-share is {self.policy_share}; accepted: numbers above 0, up to 1")
 
 
 def fit_parts(config: Pretraining, out: Path, say: Say = print) -> list[Part]:
@@ -75,7 +78,7 @@ def fit_parts(config: Pretraining, out: Path, say: Say = print) -> list[Part]:
     about: dict[str, Any] = {"name": config.data, "fingerprint": data.fingerprint}
     about |= {"steps": len(data), "episodes": len(data.returns), "held_out": held}
     made = []
-    for kind, form, module, scores, curve in fitted(config, kinds, spec, replay, say):
+    for kind, form, module, scores, curve in fitted(config, kinds, spec, data, replay, say):
         part = Part(kind, form, module, spec, data.about.env, about, scores, curve)
         path = part.save(out)
         say(f"{kind}: {', '.join(f'{name} {value:.4g}' for name, value in scores.items())}; in {path}")
@@ -106,6 +109,8 @@ def possible(config: Pretraining, data: Dataset, say: Say) -> list[Kind]:
     """The parts to fit. Raises UsageError where one was asked for that cannot be."""
     missing: dict[Kind, str] = {}
     if not data.about.rewards:
+        if config.policy_share < 1.0:
+            raise UsageError(f"{config.data} holds no rewards: policy-share cannot tell which episodes are the best")
         missing |= dict.fromkeys(("reward", "value"), "holds no rewards")
     if not data.terminated.any():
         missing["continuation"] = "holds no termination: nothing says where episodes end"
@@ -122,7 +127,9 @@ def possible(config: Pretraining, data: Dataset, say: Say) -> list[Kind]:
 Found = tuple[Kind, Any, Any, dict[str, float], list[float]]  # kind, form, module, scores, curve
 
 
-def fitted(config: Pretraining, kinds: list[Kind], spec: Spec, replay: Replay, say: Say) -> Iterator[Found]:
+def fitted(
+    config: Pretraining, kinds: list[Kind], spec: Spec, data: Dataset, replay: Replay, say: Say
+) -> Iterator[Found]:
     keys = Keys(config.seed)
     if learned := [kind for kind in WORLD if kind in kinds]:
         say(f"fitting {', '.join(learned)} ...")
@@ -143,7 +150,8 @@ def fitted(config: Pretraining, kinds: list[Kind], spec: Spec, replay: Replay, s
         say("fitting the policy to what was done ...")
         learner = jax.jit(lambda key: config.policy.init(spec, key))(keys("init", 2))
         clone = jax.jit(config.policy.refit_with_curves)
-        learner, metrics, curves = clone(learner, replay, keys("refit", 2))
+        shown = replay if config.policy_share == 1.0 else buffer(data.labels_of_best(config.policy_share), replay)
+        learner, metrics, curves = clone(learner, shown, keys("refit", 2))
         yield "policy", config.policy, learner.policy, floats(metrics), mean_curve(curves["policy"])
 
 
