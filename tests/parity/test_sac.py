@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from foreplan.agents.sac import SAC, Critic, Data, Learner, Optimiser
+from foreplan.agents.sac import SAC
+from foreplan.agents.sac_parts import Critic, Data, Learner, Optimiser
 from foreplan.core.replay import Window
 from foreplan.core.types import Spec
 from foreplan.nn.dists import SquashedGaussian

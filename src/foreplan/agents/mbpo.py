@@ -21,8 +21,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float32, Int32, PRNGKeyArray
 
-from foreplan.agents.sac import SAC, Data, Entropy
-from foreplan.agents.sac import Learner as Policy
+from foreplan.agents.sac import SAC
+from foreplan.agents.sac_parts import Data, Entropy
+from foreplan.agents.sac_parts import Learner as Policy
 from foreplan.core.errors import Diverged, UsageError
 from foreplan.core.learning import repeat_updates
 from foreplan.core.replay import Replay, Window, extend, sample

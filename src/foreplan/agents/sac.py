@@ -18,38 +18,19 @@ age; resets (Nikishin et al. 2022). Actions live in [-1, 1], and so does the ent
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float32, Int32, PRNGKeyArray
+from jaxtyping import Array, Float32, PRNGKeyArray
 
-from foreplan.agents.sac_parts import Batch, Critic, Data, Entropy, Optimiser
+from foreplan.agents.sac_parts import Batch, Critic, Data, Entropy, Learner, Optimiser
 from foreplan.core.learning import descend, hold_out_losses, masked_mean, moving_average, repeat_updates
-from foreplan.core.replay import Replay, Window, fold
+from foreplan.core.replay import Replay, Window
 from foreplan.core.targets import n_step
-from foreplan.core.types import Metrics, Spec, Step, TimeStep
+from foreplan.core.types import Metrics, Spec, TimeStep
 from foreplan.nn.dists import SquashedGaussian
 from foreplan.nn.network import Architecture, Heads, Network
 from foreplan.nn.stats import Moments, ReturnScale
-
-
-class Learner(eqx.Module):
-    policy: Network
-    critics: Heads
-    targets: Heads | None
-    log_temperature: Float32[Array, ""]
-    optimisers: dict[str, optax.OptState]
-    obs: Moments
-    returns: ReturnScale
-    seen: Int32[Array, ""]  # rows of the buffer that the statistics have seen
-    updates: Int32[Array, ""]
-    policy_metrics: Metrics  # of the policy's last update
-    terminates: bool = eqx.field(static=True)
-
-    @property
-    def temperature(self) -> Float32[Array, ""]:
-        return jnp.exp(self.log_temperature)
 
 
 @dataclass(frozen=True)
@@ -147,23 +128,9 @@ class SAC:
         )
 
     def observe(self, learner: Learner, replay: Replay) -> Learner:
-        """With running statistics of all that is new in the buffer."""
-        if not self.data.normalise_obs and self.data.scale_returns is None:
-            return learner
-
-        def see(state: tuple[Moments, ReturnScale], step: Step) -> tuple[Moments, ReturnScale]:
-            obs, returns = state
-            ended = jnp.asarray(step.terminated)  # a time limit does not end the return that values stand for
-            return obs.update(jnp.asarray(step.obs)), returns.update(jnp.asarray(step.reward), ended, self.discount)
-
-        obs, returns = learner.obs, learner.returns
-        if replay.demos is not None:  # once, before all else
-            begin = jnp.where(learner.updates == 0, 0, replay.demos.size)
-            shown = replace(returns, running=jnp.zeros((1,)))
-            (obs, shown), _ = fold(see, (obs, shown), replay.demos, begin)
-            returns = replace(shown, running=returns.running)
-        (obs, returns), seen = fold(see, (obs, returns), replay, learner.seen)
-        return replace(learner, obs=obs, returns=returns, seen=seen)
+        """With running statistics of all that is new in the buffer, where they are wanted."""
+        wanted = self.data.normalise_obs or self.data.scale_returns is not None
+        return learner.observed(replay, self.discount) if wanted else learner
 
     def update(self, learner: Learner, window: Window, key: PRNGKeyArray) -> tuple[Learner, Metrics]:
         """One gradient step of the critics, then one of policy and temperature where they are due."""

@@ -1,13 +1,19 @@
-"""The parts of soft actor-critic, as fields that presets combine; what they do stands in `agents/sac.py`."""
+"""The parts of soft actor-critic, as fields that presets combine, and what is learned; what they do stands in
+`agents/sac.py`."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import equinox as eqx
-from jaxtyping import Array, Bool, Float32
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float32, Int32
 
 from foreplan.core.maths import TwoHot
-from foreplan.nn.network import Architecture
+from foreplan.core.replay import Replay, fold
+from foreplan.core.types import Metrics, Step
+from foreplan.nn.network import Architecture, Heads, Network
+from foreplan.nn.stats import Moments, ReturnScale
 
 
 @dataclass(frozen=True)
@@ -55,3 +61,37 @@ class Batch(eqx.Module):
     discount: Float32[Array, "batch"]
     next_obs: Float32[Array, "batch obs"]
     demo: Bool[Array, "batch"] | None = None  # which are demonstrations; None where there are none
+
+
+class Learner(eqx.Module):
+    policy: Network
+    critics: Heads
+    targets: Heads | None
+    log_temperature: Float32[Array, ""]
+    optimisers: dict[str, optax.OptState]
+    obs: Moments
+    returns: ReturnScale
+    seen: Int32[Array, ""]  # rows of the buffer that the statistics have seen
+    updates: Int32[Array, ""]
+    policy_metrics: Metrics  # of the policy's last update
+    terminates: bool = eqx.field(static=True)
+
+    @property
+    def temperature(self) -> Float32[Array, ""]:
+        return jnp.exp(self.log_temperature)
+
+    def observed(self, replay: Replay, discount: float) -> "Learner":
+        """With running statistics of the demonstrations, once and before all else, and of what is new in the buffer."""
+
+        def see(state: tuple[Moments, ReturnScale], step: Step) -> tuple[Moments, ReturnScale]:
+            obs, returns = state
+            ended = jnp.asarray(step.terminated)  # a time limit does not end the return that values stand for
+            return obs.update(jnp.asarray(step.obs)), returns.update(jnp.asarray(step.reward), ended, discount)
+
+        obs, returns = self.obs, self.returns
+        if replay.demos is not None:
+            begin = jnp.where(self.updates == 0, 0, replay.demos.size)
+            (obs, shown), _ = fold(see, (obs, replace(returns, running=jnp.zeros((1,)))), replay.demos, begin)
+            returns = replace(shown, running=returns.running)
+        (obs, returns), seen = fold(see, (obs, returns), replay, self.seen)
+        return replace(self, obs=obs, returns=returns, seen=seen)
