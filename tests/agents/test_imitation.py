@@ -96,6 +96,15 @@ def test_without_labels_nothing_is_learned() -> None:
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("anew", [True, False])
+def test_a_fit_that_begins_anew_does_not_depend_on_what_was_there(anew: bool) -> None:
+    agent = replace(CLONE, members=1, anew=anew, fitting=Fitting(batch_size=64, max_epochs=2))
+    replay = examples(SPEC, straight)
+    one, other = (agent.refit(agent.init(SPEC, jax.random.key(i)), replay, jax.random.key(9))[0] for i in range(2))
+    pairs = zip(jax.tree.leaves(one.policy), jax.tree.leaves(other.policy), strict=True)
+    assert all(np.array_equal(a, b) for a, b in pairs) == anew
+
+
 def test_the_likelihood_is_a_density() -> None:
     """Over [-1, 1] it sums to one."""
     dist = SquashedGaussian(jnp.array([0.4]), jnp.array([-0.3]))

@@ -94,6 +94,7 @@ class BC:
     members: int = 1
     balance: bool = False  # weigh discrete actions by how rare they are
     noise: float = 0.1  # standard deviation of what is added to "mse" actions while exploring
+    anew: bool = False  # each fit begins with fresh weights, not with those of the last
     fitting: Fitting = field(default_factory=lambda: Fitting(max_epochs=200, patience=10))
     utd: float = 0.0  # gradient updates a decision, besides the fits
 
@@ -106,12 +107,15 @@ class BC:
         (obs_dim,) = spec.obs_shape
         kind = "discrete" if spec.discrete else self.loss
         outputs = spec.action_dim * (2 if kind == "likelihood" else 1)
-        members = Ensemble(lambda k: ReluMLP(obs_dim, self.widths, outputs, k), self.members, key)
+        members = self.networks(obs_dim, outputs, key)
         return Learner(
             policy=Policy(members, jnp.zeros(obs_dim), jnp.ones(obs_dim), kind, self.noise),
             optimiser=optax.adam(self.fitting.lr).init(members),
             fits=jnp.zeros((), jnp.int32),
         )
+
+    def networks(self, obs_dim: int, outputs: int, key: PRNGKeyArray) -> Ensemble:
+        return Ensemble(lambda k: ReluMLP(obs_dim, self.widths, outputs, k), self.members, key)
 
     def memory(self, spec: Spec) -> tuple[()]:
         return ()
@@ -142,7 +146,7 @@ class BC:
 
     @partial(jax.jit, static_argnames="self")
     def refit(self, learner: Learner, replay: Replay, key: PRNGKeyArray) -> tuple[Learner, Metrics]:
-        """Fit every member anew from where it stands. Without any label nothing changes."""
+        """Fit every member again, from where it stands or `anew`. Without any label nothing changes."""
         return self.refit_with_curves(learner, replay, key)[:2]
 
     def refit_with_curves(self, learner: Learner, replay: Replay, key: PRNGKeyArray) -> tuple[Learner, Metrics, Curves]:
@@ -152,6 +156,10 @@ class BC:
         split = Split.of(replay, self.fitting, labelled)
         mean, std = moments(data.obs, split.trained)
         policy = eqx.tree_at(lambda p: (p.mean, p.std), learner.policy, (mean, std))
+        if self.anew:
+            outputs = policy.members.members.last.bias.shape[-1]
+            fresh = self.networks(mean.shape[0], outputs, jax.random.fold_in(key, self.members))
+            policy = eqx.tree_at(lambda p: p.members, policy, fresh)
         weights = self.weights(data.extras["label"], split.trained)
 
         def rows(parts: Parts, at: Int32[Array, "n"]) -> tuple[Array, Array]:

@@ -84,7 +84,7 @@ class DAgger:
     teacher: ClassVar[Expert | None] = None  # who `expert` names, once there is an environment: see `taught_by`
 
     expert: str = "plan"  # plan, a run directory, or package.module:callable
-    policy: bc.BC = field(default_factory=bc.BC)
+    policy: bc.BC = field(default_factory=lambda: bc.BC(anew=True))
     round_steps: int = 1000  # decisions
     beta: Beta = field(default_factory=Beta)
     query: Query = field(default_factory=Query)
@@ -223,4 +223,4 @@ def _fresh(memory: Memory, first: Bool[Array, "env"]) -> Memory:
     return Memory(memory.expert, *jax.tree.map(lambda z, k: jnp.where(first, z, k), zero, kept))
 
 
-SIZES: dict[str, DAgger] = {"small": DAgger(), "large": DAgger(policy=bc.SIZES["large"])}
+SIZES: dict[str, DAgger] = {"small": DAgger(), "large": DAgger(policy=replace(bc.SIZES["large"], anew=True))}
