@@ -14,7 +14,7 @@ demo: $(VENV)/.run  ## learn a real task within five minutes on two cores, and s
 	@ls $(DEMO_OUT)/plots/learning_curve.png $(DEMO_OUT)/videos/*.mp4 2>/dev/null || true
 
 test: $(VENV)/.dev check  ## all that must pass
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check

@@ -29,6 +29,12 @@ settings.load_profile("reproducible")
 COMPILED: list[str] = []
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first, so that no worker is left alone with one in the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @jax.monitoring.register_event_duration_secs_listener
 def _note(event: str, duration: float, **about: str) -> None:
     if event == "/jax/core/compile/backend_compile_duration":
