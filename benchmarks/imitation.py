@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from foreplan.agents.bc import BC
-from foreplan.agents.dagger import DAgger
+from foreplan.agents.dagger import Beta, DAgger
 from foreplan.data import names
 from foreplan.envs import gl
 from foreplan.run.cache import use_compilation_cache
@@ -31,6 +31,9 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=20)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument(
+        "--beta", type=float, help="the expert acts with probability beta^round; else in the first alone"
+    )
     parser.add_argument("--noise", type=float, default=0.0, help="deviation of what disturbs the expert's actions")
     parser.add_argument("--out", type=Path, default=Path("results/imitation"))
     options = parser.parse_args()
@@ -66,7 +69,8 @@ def compare(options: argparse.Namespace, seed: int) -> dict:
             found[name] = Saved.open(clone).evaluate(10)
         labels, repeat = len(shown["bc"]), shown["bc"].about.action_repeat
         expert = float(np.mean(shown["bc"].returns))
-        agent = DAgger(expert=options.expert, round_steps=-(-labels // options.rounds))
+        beta = Beta() if options.beta is None else Beta("exponential", options.beta)
+        agent = DAgger(expert=options.expert, round_steps=-(-labels // options.rounds), beta=beta)
         policy = Saved.open(train(agent, replace(settings, steps=labels * repeat), Path(folder) / "dagger"))
         found["dagger"] = policy.evaluate(10)
         return {
@@ -75,6 +79,7 @@ def compare(options: argparse.Namespace, seed: int) -> dict:
             "seed": seed,
             "labels": labels,
             "noise": options.noise,
+            "beta": options.beta,
             "expert_return": expert,
             "shares": {name: result.mean / expert for name, result in found.items()},
             "returns": {name: result.returns for name, result in found.items()},

@@ -78,13 +78,19 @@ class Turn(eqx.Module):
     value: Float32[Array, "env"]
 
 
+def student(policy: bc.BC) -> bc.BC:
+    """Fitted in each round from fresh weights and to all labels: of few episodes one that is held out may be unlike the
+    others, and would end the fit at once."""
+    return replace(policy, anew=True, fitting=replace(policy.fitting, hold_out=0.0))
+
+
 @dataclass(frozen=True)
 class DAgger:
     action_kinds: ClassVar[tuple[str, ...]] = ("continuous", "discrete")
     teacher: ClassVar[Expert | None] = None  # who `expert` names, once there is an environment: see `taught_by`
 
     expert: str = "plan"  # plan, a run directory, or package.module:callable
-    policy: bc.BC = field(default_factory=lambda: bc.BC(anew=True))
+    policy: bc.BC = field(default_factory=lambda: student(bc.BC()))
     round_steps: int = 1000  # decisions
     beta: Beta = field(default_factory=Beta)
     query: Query = field(default_factory=Query)
@@ -223,4 +229,4 @@ def _fresh(memory: Memory, first: Bool[Array, "env"]) -> Memory:
     return Memory(memory.expert, *jax.tree.map(lambda z, k: jnp.where(first, z, k), zero, kept))
 
 
-SIZES: dict[str, DAgger] = {"small": DAgger(), "large": DAgger(policy=replace(bc.SIZES["large"], anew=True))}
+SIZES: dict[str, DAgger] = {"small": DAgger(), "large": DAgger(policy=student(bc.SIZES["large"]))}
