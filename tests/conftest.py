@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ.setdefault(
-    "XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false --xla_backend_optimization_level=0"
+    "XLA_FLAGS",
+    "--xla_cpu_multi_thread_eigen=false --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false",
 )  # each worker of pytest-xdist keeps to its core; what runs once should compile fast
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # what one worker, or a process that a test starts, has compiled the others need not compile again
