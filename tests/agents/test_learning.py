@@ -26,8 +26,6 @@ AGENT = replace(
     min_seed_steps=1000,
 )
 RANDOM = -1200.0  # what acting at random returns, on average; the best policies reach about -150
-
-
 SETTINGS = Settings(env="jax/pendulum", steps=3000, seed=0, eval_every=3000, save_every=3000)
 
 

@@ -109,7 +109,7 @@ class Dataset:
     def labels_of_best(self, share: float) -> "Dataset":
         """With the labels of a share of the episodes alone, those of the highest returns; of one at least."""
         number = max(1, round(share * len(self.returns)))
-        best = {i for i in np.argsort(-self.returns, kind="stable")[:number].tolist()}
+        best = set(np.argsort(-self.returns, kind="stable")[:number].tolist())
         kept = np.concatenate([np.full(s.stop - s.start, i in best) for i, (_, s) in enumerate(self.episodes())])
         labelled = self.labelled & kept
         return dataclasses.replace(self, labelled=labelled, source=np.where(labelled, self.source, -1))

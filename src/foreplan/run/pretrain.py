@@ -4,7 +4,7 @@
     reward         squared error of the reward
     continuation   class-balanced cross-entropy of termination
     value          squared error of the return to go, the lambda-return or the TD target     (worlds/value.py)
-    policy         behavioural cloning, of all episodes or of the best                      (agents/bc.py)
+    policy         behavioural cloning, of all episodes or of the best                       (agents/bc.py)
 
 All see the same division of the episodes into those to train on and those that are held out.
 """
