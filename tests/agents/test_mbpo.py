@@ -106,6 +106,19 @@ def test_a_batch_has_its_share_of_real_transitions(monkeypatch: pytest.MonkeyPat
     assert float(metrics["target"]) == pytest.approx(1.0 - ratio, abs=1e-6)
 
 
+@pytest.mark.parametrize(("cloning", "learned"), [(4.0, True), (0.0, False)])
+def test_the_policy_is_pulled_towards_demonstrations_alone(cloning: float, learned: bool) -> None:
+    """Every reward is 1, so that no action is better; demonstrations do 0.6, all else 0."""
+    own = eqx.tree_at(lambda r: r.steps.reward, zeros(), jnp.ones((64, 1)))
+    demos = eqx.tree_at(lambda r: r.steps.action, own, jnp.full((64, 1, 1), 0.6))
+    agent = replace(MODEL_BASED, real_ratio=0.5, sac=replace(MODEL_BASED.sac, discount=0.0, cloning=cloning))
+    imagined = jax.tree.map(jnp.copy, own)  # what is learned from is donated
+    learner = eqx.tree_at(lambda it: it.imagined, agent.init(SPEC, KEY), imagined)
+    learner, _ = agent.learn(learner, replace(own, demos=demos, demo_share=0.5), KEY, 300)
+    mode = agent.sac.modes(learner.sac.policy(jnp.zeros(2))[None])
+    assert np.allclose(mode, 0.6, atol=0.15) == learned
+
+
 def test_a_gate_ends_rollouts_where_the_elites_disagree(monkeypatch: pytest.MonkeyPatch) -> None:
     """They disagree by 1 where rollouts begin, and by 1 more after each step."""
 

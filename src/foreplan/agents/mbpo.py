@@ -189,7 +189,9 @@ class MBPO:
         def update(policy: Policy, window: Window, key: PRNGKeyArray) -> tuple[Policy, Metrics]:
             sample_key, update_key = jax.random.split(key)
             imagined = sample(learner.imagined, self.sac.data.batch_size - real, 1, sample_key)
-            window = replace(window, extras={}, demo=None)  # the model imagines none
+            if window.demo is not None:
+                imagined = replace(imagined, demo=jnp.zeros(imagined.reward.shape[0], jnp.bool_))
+            window = replace(window, extras={})  # the model imagines none
             both = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), window, imagined)
             return self.sac.update(policy, both, update_key)
 
