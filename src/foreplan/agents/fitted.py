@@ -73,12 +73,15 @@ class Fitted:
     def init(self, spec: Spec, key: PRNGKeyArray) -> Learned:
         check(self.reward, "reward", spec)
         learned = self.reward == "learned"
-        world = EnsembleWorld.create(spec, self.network, key, reward=learned, terminated=self.terminated)
-        return Learned(world, None if self.value == "none" else Value.create(spec, ValueNetwork(), key, self.discount))
+        world_key, value_key = jax.random.split(key)
+        world = EnsembleWorld.create(spec, self.network, world_key, reward=learned, terminated=self.terminated)
+        valued = self.value != "none"
+        return Learned(world, Value.create(spec, ValueNetwork(), value_key, self.discount) if valued else None)
 
     def refit(self, learner: Learned, replay: Replay, key: PRNGKeyArray) -> tuple[Learned, Metrics]:
-        world, metrics = refit(learner.world, replay, self.fitting, key)
-        value, found = self.refit_value(Learned(world, learner.value), replay, key)
+        world_key, value_key = jax.random.split(key)
+        world, metrics = refit(learner.world, replay, self.fitting, world_key)
+        value, found = self.refit_value(Learned(world, learner.value), replay, value_key)
         return Learned(world, value), metrics | reward_error(replay, self.reward) | found
 
     def refit_value(self, learner: Learned, replay: Replay, key: PRNGKeyArray) -> tuple[Value | None, Metrics]:
