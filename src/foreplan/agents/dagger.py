@@ -74,8 +74,10 @@ class Turn(eqx.Module):
     own: Float32[Array, "env action"]  # what the policy would do
     leads: Bool[Array, "env"]  # where the expert is to act
     asks: Bool[Array, "env"]  # where a label is wanted
+    wanted: Bool[Array, "env"]  # where the expert is to be asked, for either
     doubt: Float32[Array, "env"]
     value: Float32[Array, "env"]
+    expert_key: PRNGKeyArray
 
 
 def student(policy: bc.BC) -> bc.BC:
@@ -140,12 +142,11 @@ class DAgger:
             return actions, _fresh(memory, timestep.first), notes
         if self.teacher is None:
             raise UsageError("DAgger has nobody to ask: name somebody with --agent.expert")
-        expert_key, key = _split(key)
         turn = self._ask(learner, timestep, memory, key)
-        wanted = np.asarray(jax.device_get(turn.asks | turn.leads))
+        wanted = np.asarray(jax.device_get(turn.wanted))
         expert_memory, labels, known = memory.expert, np.zeros(turn.own.shape, np.float32), np.zeros_like(wanted)
         if wanted.any():
-            labels, known, expert_memory = self.teacher.label(timestep, expert_memory, expert_key, wanted)
+            labels, known, expert_memory = self.teacher.label(timestep, expert_memory, turn.expert_key, wanted)
         actions, memory, notes = self._settle(learner, memory, turn, *jax.device_put((labels, known)))
         return actions, replace(memory, expert=expert_memory), notes
 
@@ -156,19 +157,23 @@ class DAgger:
     def _ask(self, learner: Learner, timestep: TimeStep, memory: Memory, key: PRNGKeyArray) -> Turn:
         """What is settled before the expert answers."""
         policy, obs = learner.policy.policy, jnp.asarray(timestep.obs)
+        expert_key, key = jax.random.split(key)
         coin_key, ask_key = jax.random.split(key)
         value = jax.vmap(lambda o: learner.doubt.value((o - policy.mean) / policy.std)[0])(obs)
         doubt = jax.vmap(policy.disagreement)(obs)
         if self.query.strategy == "value-drop":
             expected = jnp.asarray(timestep.reward) + DISCOUNT * value
             doubt = jnp.where(jnp.asarray(timestep.first), 0.0, memory.value - expected)
-        everywhere = learner.round == 0
+        leads = jax.random.uniform(coin_key, doubt.shape) < self.beta(learner.round)
+        asks = self.query.asks(learner.doubt, doubt, memory.asked, learner.round == 0, ask_key)
         return Turn(
             own=jax.vmap(lambda o: policy.act(o, coin_key, False))(obs),
-            leads=jax.random.uniform(coin_key, doubt.shape) < self.beta(learner.round),
-            asks=self.query.asks(learner.doubt, doubt, memory.asked, everywhere, ask_key),
+            leads=leads,
+            asks=asks,
+            wanted=asks | leads,
             doubt=doubt,
             value=value,
+            expert_key=expert_key,
         )
 
     @partial(jax.jit, static_argnames="self")
@@ -213,12 +218,6 @@ class DAgger:
     def learn(self, learner: Learner, replay: Replay, key: PRNGKeyArray, num_updates: int) -> tuple[Learner, Metrics]:
         policy, metrics = self.policy.learn(learner.policy, replay, key, num_updates)
         return Learner(policy, learner.doubt), metrics
-
-
-@jax.jit
-def _split(key: PRNGKeyArray) -> tuple[PRNGKeyArray, PRNGKeyArray]:
-    one, other = jax.random.split(key)
-    return one, other
 
 
 @jax.jit
