@@ -42,6 +42,15 @@ def test_it_comes_back(tmp_path) -> None:
     assert data.returns.tolist() == [6.0, 22.0, 38.0]
 
 
+def test_some_of_the_episodes_are_taken_whole() -> None:
+    """Rewards are the rows' numbers; episodes have four."""
+    data = recorded(5)
+    assert data.take(every=2).reward.tolist() == [0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19]
+    assert data.take(2, every=2).episode.tolist() == [0] * 4 + [2] * 4
+    assert len(data.take(0)) == 0
+    assert same(data.take(), data)
+
+
 def test_plain_arrays_are_enough(tmp_path) -> None:
     plain = {name: array for name, array in recorded().arrays.items() if name in REQUIRED}
     np.savez(tmp_path / "plain.npz", **plain)

@@ -99,10 +99,10 @@ class Dataset:
             digest.update(name.encode() + np.ascontiguousarray(self.arrays[name]).tobytes())
         return digest.hexdigest()
 
-    def take(self, episodes: int) -> "Dataset":
-        """The first `episodes` episodes."""
-        end = [steps.stop for _, steps in self.episodes()][:episodes]
-        rows = slice(0, end[-1] if end else 0)
+    def take(self, episodes: int | None = None, every: int = 1) -> "Dataset":
+        """The first `episodes` (None: all) of every so many-th episode."""
+        wanted = [steps for _, steps in self.episodes()][::every][:episodes]
+        rows = np.concatenate([np.arange(steps.start, steps.stop) for steps in wanted] or [np.arange(0)])
         taken: dict[str, Any] = {name: array[rows] for name, array in self.arrays.items()}
         return dataclasses.replace(self, **taken)
 

@@ -46,6 +46,7 @@ class Pretraining:
     data: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATASET")]  # PATH.npz, a run, minari:ns/name-v0
     parts: tuple[Kind, ...] = ()  # which; none: all that the data allow
     episodes: int | None = None  # the first so many alone; None: all
+    every: int = 1  # every so many-th episode alone: of a run's buffer some from all its stages
     seed: int = 0
     network: Network = field(default_factory=lambda: Network(members=5, elites=5, layers=3))
     world: WorldFitting = field(default_factory=WorldFitting)
@@ -59,6 +60,8 @@ class Pretraining:
             raise UsageError(f"seed is {self.seed}; accepted: whole numbers from 0 to {MAX_SEED}")
         if self.episodes is not None and self.episodes < 1:
             raise UsageError(f"episodes is {self.episodes}; accepted: whole numbers from 1 up")
+        if self.every < 1:
+            raise UsageError(f"every is {self.every}; accepted: whole numbers from 1 up")
         if not 0.0 < self.policy_share <= 1.0:
             raise UsageError(f"policy-share is {self.policy_share}; accepted: numbers above 0, up to 1")
 
@@ -66,9 +69,7 @@ class Pretraining:
 def fit_parts(config: Pretraining, out: Path, say: Say = print) -> list[Part]:
     """Fit, and save each part in `out` as soon as it is there. Raises UsageError for data that hold nothing to learn a
     part from that was asked for; what was not asked for is left out, and said so."""
-    data = load_data(config.data, say)
-    if config.episodes is not None:
-        data = data.take(config.episodes)
+    data = load_data(config.data, say).take(config.episodes, config.every)
     if not len(data):
         raise UsageError(f"{config.data} is empty")
     spec, kinds = spec_of(data), possible(config, data, say)
