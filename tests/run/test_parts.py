@@ -6,10 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cases import AGENTS
 from toys import Toy
 
 from foreplan import presets
@@ -265,6 +267,37 @@ def test_a_run_begins_with_parts_and_leaves_them_alone_if_frozen(
         load_all(str(tmp_path / "run"), {})
 
 
+@pytest.mark.parametrize("name", ["sac", "frugal", "mbpo"])
+def test_an_actor_and_its_critics_are_parts(name: str, tmp_path: Path) -> None:
+    """In the units of the rewards: worth what the agent itself says, and what it would do."""
+    agent: Any = AGENTS[name]
+    settings = Settings("toys:walk", steps=100, eval_every=100, eval_episodes=1, log_every=100)
+    saved = Saved.open(train(agent, settings, tmp_path / "run"))
+    with closing(names.make("toys:walk")) as env:
+        learner: Any = saved.learner(env)
+    sac, learned = (agent.sac, learner.sac) if name == "mbpo" else (agent, learner)
+    parts = {kind: load(tmp_path / "run", kind) for kind in ("value", "policy")}  # type: ignore[arg-type]
+    value, policy, obs = parts["value"].module, parts["policy"].module, jnp.asarray(points())
+    unit = 1.0 if name != "frugal" else float(learned.returns.value(sac.data.scale_returns))
+    said = unit * np.asarray(sac.value(learned, obs))
+    assert (unit != 1.0) == (name == "frugal")
+    np.testing.assert_allclose(jax.vmap(value)(obs), said, rtol=1e-4, atol=1e-5)
+    each = eqx.filter_vmap(lambda one, obs: one(obs), in_axes=(eqx.if_array(0), None))(value.each(3), obs[0])
+    np.testing.assert_allclose(each, np.repeat(said[0], 3), rtol=1e-4)
+    apart = unit * np.std(np.asarray(sac.head_values(learned, obs)), axis=0)
+    np.testing.assert_allclose(jax.vmap(replace(value, caution=2.0))(obs), said - 2.0 * apart, rtol=1e-3, atol=1e-4)
+    assert float(value.discount) == pytest.approx(sac.discount)
+    key = jax.random.key(1)
+    done = jnp.stack([policy.act(each, key, False) for each in obs[:5]])
+    own = sac.modes(jax.vmap(learned.policy)(sac.seen_as(learned, obs[:5])))
+    np.testing.assert_allclose(done, own, atol=1e-5)
+    assert np.std(np.asarray(jax.vmap(lambda k: policy.act(obs[0], k, True))(jax.random.split(key)))) > 0
+    run = str(tmp_path / "run")
+    size = ["--options.horizon", "2", "--options.num-samples", "8", "--options.num-elites", "4", "--episodes", "1"]
+    plan = ["plan", "toys:walk", "--value", run, "--policy", run, "--planner", "mppi", *size]
+    assert main([*plan, "--out", str(tmp_path / "plan")]) == 0
+
+
 def test_a_runs_buffer_is_a_data_set(tmp_path: Path) -> None:
     settings = Settings("toys:walk", steps=400, num_envs=2, eval_every=400, eval_episodes=1, log_every=400)
     train(Toy(), settings, tmp_path / "run")
@@ -331,6 +364,7 @@ def test_of_data_without_rewards_the_rest_is_fitted(tmp_path: Path) -> None:
         (["--parts", "critic"], {}, "critic"),
         (["--value.target", "mc"], {}, "mc"),
         (["--episodes", "0"], {}, "episodes is 0"),
+        (["--every", "0"], {}, "every is 0"),
         ([], {"steps": 0}, "is empty"),
         ([], {"drop": "next_obs"}, "has no 'next_obs'"),
     ],

@@ -229,10 +229,12 @@ class SAC:
 
     def value(self, learner: Learner, obs: Float32[Array, "n obs"]) -> Float32[Array, "n"]:
         """Of the policy's mode, in the units of scaled returns where they are scaled."""
+        return self.lowest(self.head_values(learner, obs), learner.terminates)
+
+    def head_values(self, learner: Learner, obs: Float32[Array, "n obs"]) -> Float32[Array, "heads n"]:
         seen = self.seen_as(learner, obs)
         modes = self.modes(jax.vmap(learner.policy)(seen))
-        values = self.values(learner.critics.evaluate(jnp.concatenate([seen, modes], axis=1)))
-        return self.lowest(values, learner.terminates)
+        return self.values(learner.critics.evaluate(jnp.concatenate([seen, modes], axis=1)))
 
     def values(self, outputs: Float32[Array, "heads batch out"]) -> Float32[Array, "heads batch"]:
         decode = self.critic.two_hot.decode if self.critic.two_hot else lambda x: x[0]

@@ -8,7 +8,8 @@ DIR/dynamics, DIR/reward, DIR/continuation, DIR/value, DIR/policy, each with
     SHA256SUMS
 
 written aside and renamed, like a checkpoint. Never pickle. What a run has learned is a part, too: the run's directory
-stands for its dynamics, reward and continuation (mbmpc, pets, mbpo) or for its policy (bc).
+stands for its dynamics, reward and continuation (mbmpc, pets, mbpo), for its policy (bc; sac and its variants, mbpo) or
+for its value (those with critics, and mbmpc and pets where they learn one).
 """
 
 import dataclasses
@@ -20,7 +21,10 @@ from typing import Any, Literal, get_args
 
 import jax
 
+from foreplan.agents.actor_critic import actor_critic
 from foreplan.agents.bc import BC
+from foreplan.agents.mbpo import MBPO
+from foreplan.agents.sac import SAC
 from foreplan.core.errors import UsageError, unknown
 from foreplan.core.types import Spec
 from foreplan.envs import names
@@ -45,7 +49,7 @@ FORMS: dict[Kind, type] = {
 @dataclass(frozen=True)
 class Part:
     kind: Kind
-    form: Any  # a `Network`, a `ValueNetwork` or a `BC`
+    form: Any  # a `Network`, a `ValueNetwork` or a `BC`; of a run's also a `SAC`
     module: Any  # what stands in `worlds.composed.Parts`
     spec: Spec
     env: str  # "" where it is not known; an action repeat of 0 in `spec` is not known either
@@ -139,13 +143,17 @@ def of_run(out: Path, kind: Kind) -> Part:
         spec = replace(env.spec, num_envs=1)
     learner = checkpoint.unflatten(checkpoint.learner_like(agent, spec), saved["learner"])
     world = getattr(learner, "world", None)
-    form, module = None, None
+    form: Any = None
+    module: Any = None
     if isinstance(world, EnsembleWorld) and kind in world.nets:
         form, module = agent.network, world.only(kind, world.elites)
     elif kind == "value" and isinstance(getattr(learner, "value", None), Value):
         form, module = ValueNetwork(), learner.value
     elif isinstance(agent, BC) and kind == "policy":
         form, module = agent, learner.policy
+    elif isinstance(agent, SAC | MBPO) and kind in ("policy", "value"):
+        sac, learned = (agent.sac, learner.sac) if isinstance(agent, MBPO) else (agent, learner)
+        form, module = sac, actor_critic(sac, learned)[("policy", "value").index(kind)]
     if module is None:
         raise UsageError(f"{out}: {type(agent).__name__} has learned no {kind} that stands by itself")
     return Part(kind, form, module, spec, settings.env, {"name": f"run:{out}"}, {}, [])

@@ -23,7 +23,7 @@ from foreplan.core.model import Model, State
 from foreplan.worlds.ensemble import Action, EnsembleWorld, Member, Obs, Scalar
 from foreplan.worlds.foresight import Foresight
 from foreplan.worlds.known import Known
-from foreplan.worlds.value import Value
+from foreplan.worlds.value import Beyond
 
 
 class Parts(eqx.Module):
@@ -32,7 +32,7 @@ class Parts(eqx.Module):
     dynamics: EnsembleWorld | None = None
     reward: EnsembleWorld | None = None
     continuation: EnsembleWorld | None = None
-    value: Value | None = None
+    value: Beyond | None = None
     policy: Any = None
 
     @property
@@ -52,7 +52,7 @@ class Composed(Model):
     body: Model
     reward: Member | None
     continuation: Member | None
-    beyond: Value | None
+    beyond: Beyond | None
     policy: Any
     discount: Scalar
     observe: Callable[[State], Obs] = eqx.field(static=True, default=itself)
@@ -95,7 +95,7 @@ def compose_members(parts: Parts, reward: Known | None = None, effort: float = 0
     elites, number = parts.dynamics.members(parts.dynamics.elites), len(parts.dynamics.elites)
     values = None if parts.value is None else parts.value.each(number)
 
-    def one(member: Member, value: Value | None) -> Composed:
+    def one(member: Member, value: Beyond | None) -> Composed:
         return compose(Foresight(member, reward, effort), replace(parts, value=value))
 
     return eqx.filter_vmap(one)(elites, values)

@@ -12,7 +12,8 @@ value found so far stands for it, in "return" too. Data without truncation need 
 most slowly is one that is the same in all states; how much of it a sweep leaves is known, so it is taken out at once.
 """
 
-from dataclasses import dataclass, field
+from abc import abstractmethod
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
 
@@ -68,7 +69,22 @@ class ValueFitting:
         return WEIGHTS[self.target] if self.weight is None else self.weight
 
 
-class Value(eqx.Module):
+class Beyond(eqx.Module):
+    """A value of what is observed at the horizon, each decision until then discounted by `discount`. It is lowered by
+    `caution` standard deviations of its heads."""
+
+    discount: Float32[Array, ""]
+    caution: float = eqx.field(static=True, default=0.0, kw_only=True)
+
+    @abstractmethod
+    def __call__(self, obs: Float32[Array, "obs"]) -> Float32[Array, ""]: ...
+
+    @abstractmethod
+    def each(self, number: int) -> "Beyond":
+        """`number` values, for as many members of an ensemble: stacked, leaves are [number, ...]."""
+
+
+class Value(Beyond):
     """Networks from normalised observations to values, in units of their targets. The value is their mean, less
     `caution` of their standard deviations, and `most` at most."""
 
@@ -77,17 +93,22 @@ class Value(eqx.Module):
     std: Float32[Array, "obs"]
     centre: Float32[Array, ""]
     spread: Float32[Array, ""]
-    discount: Float32[Array, ""]
     most: Float32[Array, ""]
-    caution: float = eqx.field(static=True, default=0.0)
 
     @classmethod
     def create(cls, spec: Spec, size: ValueNetwork, key: PRNGKeyArray, discount: float = 0.99) -> "Value":
         """Untrained; 0 everywhere."""
         (obs_dim,) = spec.obs_shape
         heads = Ensemble(lambda k: ReluMLP(obs_dim, size.widths, 1, k), size.heads, key)
-        zeros, ones, scale = jnp.zeros(obs_dim), jnp.ones(obs_dim), jnp.float32(discount)
-        return cls(heads, zeros, ones, jnp.zeros(()), jnp.zeros(()), scale, jnp.full((), jnp.inf, jnp.float32))
+        return cls(
+            heads=heads,
+            mean=jnp.zeros(obs_dim),
+            std=jnp.ones(obs_dim),
+            centre=jnp.zeros(()),
+            spread=jnp.zeros(()),
+            discount=jnp.float32(discount),
+            most=jnp.full((), jnp.inf, jnp.float32),
+        )
 
     def __call__(self, obs: Float32[Array, "obs"]) -> Float32[Array, ""]:
         said = self.heads((obs - self.mean) / self.std)
@@ -95,7 +116,7 @@ class Value(eqx.Module):
         return jnp.minimum(self.centre + self.spread * lowered, self.most)
 
     def each(self, number: int) -> "Value":
-        """`number` values of one head each, in turn: stacked, leaves are [number, ...]."""
+        """Of one head each, in turn."""
         turns = jnp.arange(number, dtype=jnp.int32) % self.heads.heads
         alone = jax.tree.map(lambda leaf: leaf[turns][:, None], self.heads.members)
         shared = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (number, *leaf.shape)), self)
@@ -128,7 +149,8 @@ def sweep(
     mean, std = moments(obs, split.trained, jnp.float32(1e-3))
     centre, spread = (x[0] for x in moments(target[:, None], split.trained, jnp.float32(1e-6)))
     spread = jnp.maximum(spread, 1e-3 * jnp.abs(centre))
-    scaled = Value(value.heads, mean, std, centre, spread, jnp.float32(config.discount), value.most)
+    units = {"mean": mean, "std": std, "centre": centre, "spread": spread, "discount": jnp.float32(config.discount)}
+    scaled = replace(value, **units)
 
     def rows(parts: Parts, at: Int32[Array, "n"]) -> Float32[Array, "n"]:
         guess = jax.vmap(parts["value"])((obs[at] - mean[None]) / std[None])[:, 0]
