@@ -13,6 +13,7 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -20,6 +21,7 @@ import numpy as np
 from foreplan.agents.bc import BC
 from foreplan.agents.dagger import Beta, DAgger
 from foreplan.data import names
+from foreplan.data.dataset import Dataset
 from foreplan.envs import gl
 from foreplan.run.cache import use_compilation_cache
 
@@ -29,6 +31,7 @@ def main() -> None:
     parser.add_argument("env")
     parser.add_argument("--expert", default="plan")
     parser.add_argument("--episodes", type=int, default=20)
+    parser.add_argument("--labels", type=int, help="of these episodes so many labels alone, the first")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument(
@@ -40,7 +43,7 @@ def main() -> None:
     gl.configure()
     use_compilation_cache()
     options.out.mkdir(parents=True, exist_ok=True)
-    path = options.out / f"{options.env.replace('/', '-')}-{options.episodes}.jsonl"
+    path = options.out / f"{options.env.replace('/', '-')}-{options.labels or options.episodes}.jsonl"
     with path.open("a") as file:
         for seed in range(options.seeds):
             line = json.dumps(compare(options, seed))
@@ -58,17 +61,18 @@ def compare(options: argparse.Namespace, seed: int) -> dict:
         begin, found = time.perf_counter(), {}
         noises = {"bc": 0.0} | ({"disturbed_bc": options.noise} if options.noise else {})
         settings = Settings(options.env, steps=1, seed=seed, eval_every=10**9, eval_episodes=10, save_every=10**9)
-        shown = {
+        whole = {
             name: record(options.env, options.expert, options.episodes, seed=1000 + seed, noise=noise)
             for name, noise in noises.items()
         }
+        expert = float(np.mean(whole["bc"].returns))
+        shown = {name: first(data, options.labels) for name, data in whole.items()}
         for name, data in shown.items():
             demos = str(Path(folder) / f"{name}.npz")
             names.save(demos, data)
             clone = train(BC(), replace(settings, warm=Warm(demos=demos)), Path(folder) / name)
             found[name] = Saved.open(clone).evaluate(10)
         labels, repeat = len(shown["bc"]), shown["bc"].about.action_repeat
-        expert = float(np.mean(shown["bc"].returns))
         beta = Beta() if options.beta is None else Beta("exponential", options.beta)
         agent = DAgger(expert=options.expert, round_steps=-(-labels // options.rounds), beta=beta)
         policy = Saved.open(train(agent, replace(settings, steps=labels * repeat), Path(folder) / "dagger"))
@@ -86,6 +90,11 @@ def compare(options: argparse.Namespace, seed: int) -> dict:
             "act_ms": act_ms(policy),
             "seconds": time.perf_counter() - begin,
         }
+
+
+def first(data: Dataset, labels: int | None) -> Dataset:
+    arrays: dict[str, Any] = {name: array[:labels] for name, array in data.arrays.items()}
+    return replace(data, **arrays)
 
 
 def act_ms(saved: object) -> float:
