@@ -115,6 +115,31 @@ def test_a_fit_that_breaks_leaves_what_it_was_given() -> None:
     assert int(found.epochs) == 3
 
 
+def test_a_decaying_rate_comes_down_evenly_to_nothing() -> None:
+    """Adam goes down a straight line in steps of the rate: 0.1 (1 + 0.9 + ... + 0.1) in ten updates."""
+    found = run(lambda parts: {"a": parts["a"], "b": jnp.ones(())}, max_epochs=10, patience=10, decay=True)
+    assert float(found.parameters["a"]) == pytest.approx(1.0 - 0.55, abs=1e-4)
+
+
+def test_averaged_weights_are_kept_and_scatter_less() -> None:
+    """About the least of a loss whose gradients are noisy, and that soon: where they began is forgotten."""
+    config = Fitting(lr=0.1, batch_size=8, max_epochs=20, patience=20, averaging=0.01)
+
+    def error(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        found = fit(
+            config,
+            {"a": jnp.asarray(3.0)},
+            lambda parts, key: (parts["a"] - 0.5 - 2.0 * jax.random.normal(key)) ** 2,
+            lambda parts: {"a": (parts["a"] - 0.5) ** 2},
+            jnp.int32(8 * 50),
+            key,
+        )
+        return (found.averaged["a"] - 0.5) ** 2, (found.parameters["a"] - 0.5) ** 2
+
+    averaged, last = jax.vmap(error)(jax.random.split(jax.random.key(0), 20))
+    assert float(jnp.mean(averaged)) < 0.02 < 0.05 < float(jnp.mean(last))
+
+
 def test_transitions_are_the_rows_of_the_buffer() -> None:
     replay, _ = counter(6, 2, 6, np.zeros((6, 2)))
     np.testing.assert_array_equal(transitions(replay).obs[5], replay.steps.obs[2, 1])

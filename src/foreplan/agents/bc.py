@@ -2,9 +2,10 @@
 learned from examples, as any other function.
 
  1. take the states that an expert has labelled, demonstrations or those that DAgger asked for   `transitions`
- 2. hold some of their episodes out, once and for ever                                         `core.fitting.Split`
+ 2. with `EARLY`, hold some of their episodes out, once and for ever                           `core.fitting.Split`
  3. normalise observations by the training split alone                                         `BC.refit`
- 4. fit the policy until it does not gain on the hold-out set                                  `core.fitting.fit`
+ 4. fit the policy: so long, at a rate that comes down to nothing, and keep the average of its
+    weights (`WHOLE`); or until it does not gain on the hold-out set (`EARLY`)                 `core.fitting.fit`
       continuous: squared error, or the likelihood of a squashed Gaussian                      `BC.loss`
       discrete: cross-entropy, classes weighted alike if asked for
  5. act by the policy's mode; exploring, by a sample                                           `BC.act`
@@ -12,7 +13,7 @@ learned from examples, as any other function.
 With more than one member each is fitted by itself, and the policy is their mean; where they disagree, data are missing.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, Literal
 
@@ -33,6 +34,12 @@ from foreplan.nn.nets import Ensemble
 from foreplan.nn.network import ReluMLP
 
 LABELS = ("label", "labelled")  # among the extras of the buffer: see `data.dataset`
+
+# An expert that does the same whenever it is asked is fitted best to all it has said, to the end: a small error is what
+# grows while one acts (Block et al. 2023, "Butterfly Effects of SGD Noise"). People, and whoever draws lots, contradict
+# themselves.
+WHOLE = Fitting(max_epochs=200, patience=200, hold_out=0.0, averaging=0.001, decay=True)
+EARLY = Fitting(max_epochs=200, patience=10)
 
 
 class Policy(eqx.Module):
@@ -95,7 +102,7 @@ class BC:
     balance: bool = False  # weigh discrete actions by how rare they are
     noise: float = 0.1  # standard deviation of what is added to "mse" actions while exploring
     anew: bool = False  # each fit begins with fresh weights, not with those of the last
-    fitting: Fitting = field(default_factory=lambda: Fitting(max_epochs=200, patience=10))
+    fitting: Fitting = WHOLE
     utd: float = 0.0  # gradient updates a decision, besides the fits
 
     def __post_init__(self) -> None:

@@ -81,9 +81,8 @@ class Turn(eqx.Module):
 
 
 def student(policy: bc.BC) -> bc.BC:
-    """Fitted in each round from fresh weights and to all labels: of few episodes one that is held out may be unlike the
-    others, and would end the fit at once."""
-    return replace(policy, anew=True, fitting=replace(policy.fitting, hold_out=0.0))
+    """Fitted in each round from fresh weights."""
+    return replace(policy, anew=True)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float32, Int32, PRNGKeyArray
 
-from foreplan.core.learning import descend
+from foreplan.core.learning import descend, moving_average
 from foreplan.core.replay import Replay, held_out
 from foreplan.core.types import Step
 
@@ -35,12 +35,16 @@ class Fitting:
     hold_out: float = 0.1  # share of the episodes that is never trained on
     max_held: int = 5000  # transitions that are scored, at most
     newest: int | None = None  # fit to so many transitions, the newest; None: to all
+    averaging: float = 0.0  # rate at which the weights that are scored and kept follow those that learn; 0: the same
+    decay: bool = False  # lower the learning rate evenly to 0 at max_epochs
 
     def __post_init__(self) -> None:
         if not (self.lr > 0.0 and self.batch_size >= 1 and self.max_epochs >= 1 and self.patience >= 1):
             raise ValueError("lr must be above 0; batch_size, max_epochs and patience at least 1")
         if not (0.0 <= self.hold_out < 1.0 and 0.0 <= self.gain < 1.0 and self.max_held >= 1):
             raise ValueError("hold_out and gain are shares in [0, 1); max_held must be at least 1")
+        if not 0.0 <= self.averaging <= 1.0:
+            raise ValueError(f"averaging is a rate in [0, 1], not {self.averaging}")
         if self.newest is not None and self.newest < 1:
             raise ValueError(f"newest must be at least 1, not {self.newest}")
 
@@ -126,6 +130,7 @@ class Fit(eqx.Module):
     """A fit under way. Each part keeps its own best snapshot: its score on the hold-out set, the lower the better."""
 
     parameters: Parts
+    averaged: Parts  # what is scored and kept: see `Fitting.averaging`
     optimiser: optax.OptState
     best: Parts
     scores: Scores  # of `best`
@@ -146,30 +151,43 @@ def fit(
     """Lower `loss(parameters, key)`, which draws a batch by its key, by Adam, until no part's `score` has gained for
     `patience` epochs. `best` is the answer, never worse on the hold-out set than what was handed in. For ONE model: a
     `jax.lax.map` over the members of an ensemble keeps each one's weights in the cache, and gives each its own end."""
-    optimiser = optax.adam(config.lr)
     batches = (num_train + config.batch_size - 1) // config.batch_size
+    optimiser = optax.adam(rate(config, config.max_epochs * batches))
 
-    def descent(i: Array, carry: tuple[Parts, optax.OptState, PRNGKeyArray]) -> tuple[Parts, optax.OptState, Array]:
-        parameters, state, key = carry
+    def descent(i: Array, carry: tuple[Parts, Parts, optax.OptState, PRNGKeyArray]) -> tuple[Any, ...]:
+        parameters, averaged, state, key = carry
         batch_key = jax.random.fold_in(key, i)
         _, parameters, state = descend(lambda p: (loss(p, batch_key), None), parameters, optimiser, state)
-        return parameters, state, key
+        return parameters, followed(config, averaged, parameters, state), state, key
 
     def epoch(now: Fit) -> Fit:
-        start = now.parameters, now.optimiser, jax.random.fold_in(key, now.epochs)
-        parameters, state, _ = jax.lax.fori_loop(0, batches, descent, start)
-        return judged(now, parameters, state, score(parameters), config.gain)
+        start = now.parameters, now.averaged, now.optimiser, jax.random.fold_in(key, now.epochs)
+        parameters, averaged, state, _ = jax.lax.fori_loop(0, batches, descent, start)
+        return judged(now, parameters, averaged, state, score(averaged), config.gain)
 
     def goes_on(now: Fit) -> Bool[Array, ""]:
         return (now.epochs < config.max_epochs) & (now.stale < config.patience)
 
     scores, zero = score(parameters), jnp.zeros((), jnp.int32)
     curves = {part: jnp.full(config.max_epochs + 1, jnp.nan).at[0].set(score) for part, score in scores.items()}
-    begin = Fit(parameters, optimiser.init(parameters), parameters, scores, scores, curves, zero, zero)
+    begin = Fit(parameters, parameters, optimiser.init(parameters), parameters, scores, scores, curves, zero, zero)
     return jax.lax.while_loop(goes_on, epoch, begin)
 
 
-def judged(now: Fit, parameters: Parts, state: optax.OptState, scores: Scores, gain: float) -> Fit:
+def rate(config: Fitting, updates: Int32[Array, ""]) -> optax.ScalarOrSchedule:
+    """The learning rate, by the number of updates made of so many."""
+    return (lambda made: config.lr * (1.0 - made / updates)) if config.decay else config.lr
+
+
+def followed(config: Fitting, averaged: Parts, parameters: Parts, state: optax.OptState) -> Parts:
+    """The averaged weights after one more update. Early on they follow faster, so that they soon forget the first."""
+    if not config.averaging:
+        return parameters
+    made = state[0].count.astype(jnp.float32)  # type: ignore[index]  # Adam's
+    return moving_average(averaged, parameters, jnp.maximum(config.averaging, 9.0 / (9.0 + made)))
+
+
+def judged(now: Fit, parameters: Parts, averaged: Parts, state: optax.OptState, scores: Scores, gain: float) -> Fit:
     """The fit after one more epoch: snapshots of the parts that are better than ever. A score that is not a number is
     never better."""
     better = {part: scores[part] < now.scores[part] for part in scores}
@@ -177,8 +195,9 @@ def judged(now: Fit, parameters: Parts, state: optax.OptState, scores: Scores, g
     any_gained = jnp.any(jnp.stack(list(gained.values())))
     return Fit(
         parameters=parameters,
+        averaged=averaged,
         optimiser=state,
-        best={part: choose(better[part], parameters[part], now.best[part]) for part in parameters},
+        best={part: choose(better[part], averaged[part], now.best[part]) for part in averaged},
         scores={part: jnp.where(better[part], scores[part], now.scores[part]) for part in scores},
         marks={part: jnp.where(gained[part], scores[part], now.marks[part]) for part in scores},
         curves={part: now.curves[part].at[now.epochs + 1].set(scores[part]) for part in scores},

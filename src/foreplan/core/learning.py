@@ -81,7 +81,7 @@ def over_batch(function: Callable[..., T], axes: int = 2) -> Callable[..., T]:
     return batched
 
 
-def moving_average(target: T, online: T, rate: float) -> T:
+def moving_average(target: T, online: T, rate: float | Float32[Array, ""]) -> T:
     """target + rate (online - target), leaf by leaf: Polyak averaging of a target network."""
     return jax.tree.map(lambda t, o: t + rate * (o - t), target, online)
 

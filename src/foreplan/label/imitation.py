@@ -28,6 +28,7 @@ from foreplan.run.saved import Saved
 
 WEIGHT = 10
 EPOCHS, PATIENCE = 10, 5  # between two points of the curve; points without a gain, after which it ends
+HOLD_OUT = 0.1  # share of the episodes that say when
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,9 @@ class Imitation:
         env.close()
         agent, learner = self._beginning(policy, spec)
         replay = filled(spec, agent, self.examples(labels))
-        short = replace(
-            agent,
-            fitting=replace(
-                agent.fitting, max_epochs=EPOCHS, batch_size=min(agent.fitting.batch_size, replay.capacity // 8)
-            ),
-        )
+        batch_size = min(agent.fitting.batch_size, replay.capacity // 8)
+        fitting = replace(agent.fitting, max_epochs=EPOCHS, batch_size=batch_size, decay=False, hold_out=HOLD_OUT)
+        short = replace(agent, fitting=fitting, anew=False)
         best, least, vain = learner, np.inf, 0
         for turn in range(-(-agent.fitting.max_epochs // EPOCHS)):
             learner, metrics = short.refit(learner, replay, jax.random.key(turn))

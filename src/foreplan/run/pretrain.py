@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from foreplan.agents.bc import BC
+from foreplan.agents.bc import EARLY, BC
 from foreplan.core.errors import UsageError
 from foreplan.core.fitting import Split
 from foreplan.core.replay import Replay
@@ -52,7 +52,7 @@ class Pretraining:
     world: WorldFitting = field(default_factory=WorldFitting)
     value_network: ValueNetwork = field(default_factory=ValueNetwork)
     value: ValueFitting = field(default_factory=ValueFitting)
-    policy: BC = field(default_factory=lambda: BC(loss="likelihood"))
+    policy: BC = field(default_factory=lambda: BC(loss="likelihood", fitting=EARLY))
     policy_share: float = 1.0  # of the episodes, those of the highest returns, that the policy is fitted to
 
     def __post_init__(self) -> None:
