@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from foreplan.agents.bc import EARLY, BC
+from foreplan.agents.bc import BC, EARLY
 from foreplan.core.errors import UsageError
 from foreplan.core.fitting import Split
 from foreplan.core.replay import Replay
