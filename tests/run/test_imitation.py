@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from cases import CLONE
+from cases import CLONE, FRUGAL_SAC
 from laws import steer
 from toys import Toy
 
@@ -150,6 +150,21 @@ def test_pretraining_and_beginning_from_a_run(demos, tmp_path) -> None:
     again = train(Toy(utd=0.0), replace(settings, warm=Warm(init=str(first))), tmp_path / "again")
     begun = checkpoint.load(again / "checkpoints" / "step-000000040", "learner")["learner"]
     np.testing.assert_array_equal(begun["gain"], learned["gain"])
+
+
+def test_statistics_go_on_with_the_data_of_another_run(demos, tmp_path) -> None:
+    """Those of the first run, of the demonstrations and of the second run, of 50 decisions each, once."""
+    settings = Settings("toys:walk", steps=100, eval_every=100, eval_episodes=1, save_every=100)
+    first = train(FRUGAL_SAC, settings, tmp_path / "first")
+    warm = Warm(init=str(first), demos=demos)
+    again = train(FRUGAL_SAC, replace(settings, seed=1, warm=warm), tmp_path / "again")
+    counts = [
+        checkpoint.load(run / "checkpoints" / "step-000000100", "learner")["learner"]["obs/count"]
+        for run in (first, again)
+    ]
+    unseen = 50 - counts[0]  # what came after the last update
+    assert 0 <= unseen < 5
+    assert counts[1] == counts[0] + len(names.load(demos)) + 50 - unseen
 
 
 def test_the_guard_accepts_only_what_is_better_for_sure() -> None:

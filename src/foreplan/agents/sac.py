@@ -68,6 +68,7 @@ class SAC:
             obs=Moments.create(obs_dim),
             returns=ReturnScale.create(spec.num_envs),
             seen=jnp.zeros((), jnp.int32),
+            shown=jnp.zeros((), jnp.int32),
             updates=jnp.zeros((), jnp.int32),
             policy_metrics={name: jnp.zeros(()) for name in ("policy_loss", "entropy", "temperature_loss")},
             terminates=spec.terminates,
@@ -169,7 +170,7 @@ class SAC:
         spec = Spec(obs, action, learner.returns.running.shape[0], terminates=learner.terminates)
 
         def fresh() -> Learner:
-            kept = {name: getattr(learner, name) for name in ("obs", "returns", "seen", "updates")}
+            kept = {name: getattr(learner, name) for name in ("obs", "returns", "seen", "shown", "updates")}
             return replace(self.init(spec, jax.random.fold_in(key, 1)), **kept)
 
         before = jnp.maximum(0, learner.updates - num_updates)

@@ -72,6 +72,7 @@ class Learner(eqx.Module):
     obs: Moments
     returns: ReturnScale
     seen: Int32[Array, ""]  # rows of the buffer that the statistics have seen
+    shown: Int32[Array, ""]  # rows of the demonstrations, the same
     updates: Int32[Array, ""]
     policy_metrics: Metrics  # of the policy's last update
     terminates: bool = eqx.field(static=True)
@@ -88,10 +89,10 @@ class Learner(eqx.Module):
             ended = jnp.asarray(step.terminated)  # a time limit does not end the return that values stand for
             return obs.update(jnp.asarray(step.obs)), returns.update(jnp.asarray(step.reward), ended, discount)
 
-        obs, returns = self.obs, self.returns
+        obs, returns, shown = self.obs, self.returns, self.shown
         if replay.demos is not None:
-            begin = jnp.where(self.updates == 0, 0, replay.demos.size)
-            (obs, shown), _ = fold(see, (obs, replace(returns, running=jnp.zeros((1,)))), replay.demos, begin)
-            returns = replace(shown, running=returns.running)
+            begin = obs, replace(returns, running=jnp.zeros((1,)))
+            (obs, theirs), shown = fold(see, begin, replay.demos, self.shown)
+            returns = replace(theirs, running=returns.running)
         (obs, returns), seen = fold(see, (obs, returns), replay, self.seen)
-        return replace(self, obs=obs, returns=returns, seen=seen)
+        return replace(self, obs=obs, returns=returns, seen=seen, shown=shown)

@@ -108,13 +108,16 @@ def with_parts(agent: Agent, learner: Learner, env: VectorEnv, warm: Warm) -> Le
     return replace(learner, world=world)
 
 
+OF_A_RUN = {"ends", "seen", "shown"}  # of a learner: what it found out about its user's functions, and how much it has
+#                                       counted of its buffer; neither holds for another run
+
+
 def learner(agent: Agent, warm: Warm, spec: Spec, fresh: Learner) -> Learner:
-    """`fresh`, or what a run of the same agent has learned; what it found out about its user's functions does not hold
-    for this one's."""
+    """`fresh`, or what a run of the same agent has learned."""
     if warm.init is None or guide(agent, warm, "", spec) is not None:
         return fresh
     parts = checkpoint.load(checkpoint.newest_whole(Path(warm.init) / checkpoint.FOLDER, print), "learner")
-    own = {name: array for name, array in checkpoint.flatten(fresh).items() if "ends" in name.split("/")}
+    own = {name: array for name, array in checkpoint.flatten(fresh).items() if OF_A_RUN & set(name.split("/"))}
     try:
         return checkpoint.unflatten(fresh, parts["learner"] | own)
     except UsageError as error:
