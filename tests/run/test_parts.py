@@ -18,6 +18,7 @@ from foreplan import presets
 from foreplan.agents.bc import BC
 from foreplan.agents.mbmpc import MBMPC
 from foreplan.cli import main
+from foreplan.commands.plan import choose
 from foreplan.core.errors import UsageError
 from foreplan.core.fitting import Fitting
 from foreplan.core.model import Model, proposals, returns
@@ -378,6 +379,21 @@ def test_data_that_teach_nothing_are_refused_in_one_line(
     assert said in complaint
     assert complaint.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("kinds", "more", "planner"),
+    [
+        (("dynamics", "reward", "policy"), [], "mbop"),
+        (("dynamics", "reward"), [], "icem"),
+        (("dynamics", "reward"), ["--policy", "runs/x"], "mbop"),
+        (("dynamics", "reward", "policy"), ["--planner", "cem"], "cem"),
+    ],
+)
+def test_behaviour_is_planned_close_to(kinds: tuple[str, ...], more: list[str], planner: str, tmp_path: Path) -> None:
+    for kind in kinds:
+        (tmp_path / kind).mkdir()
+    assert choose(["jax/pendulum", "--parts", str(tmp_path), *more]).name == planner
 
 
 @pytest.mark.parametrize(

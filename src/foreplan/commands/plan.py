@@ -71,7 +71,7 @@ PARTS = ("--parts", "--dynamics", "--policy")
 
 def choose(argv: Sequence[str]) -> Any:
     """The `planners.named.Tuned` that the command line asks for: a planner by name, or that of the run whose model is
-    planned in, or what is known to be good for the task."""
+    planned in, or one that stays close to behaviour where that is given, or what is known to be good for the task."""
     from foreplan.planners.named import Tuned
 
     said = {word: value for word, value in itertools.pairwise(argv) if word in ("--planner", "--model", *PARTS)}
@@ -83,6 +83,8 @@ def choose(argv: Sequence[str]) -> Any:
         own = getattr(read_config(Path(said["--model"]))[0], "planner", None)
         if own is not None:
             return Tuned(type(own).__name__.lower(), own)
-    if "--parts" in said or {"--dynamics", "--policy"} <= said.keys():
+    parts = Path(said["--parts"]) if "--parts" in said else None
+    behaviour = "--policy" in said or (parts is not None and (parts / "policy").is_dir())
+    if behaviour and (parts is not None or "--dynamics" in said):
         return Tuned("mbop", presets.planner("mbop"))
     return presets.tuned(argv)

@@ -21,7 +21,7 @@ PLANNERS: dict[str, Any] = {
     "icem": ICEM(),
     "icem-spline": Splined(ICEM(horizon=10, exponent=0.0), horizon=60),
     "ilqr": ILQR(),
-    "mbop": MPPI(horizon=12, num_samples=128, num_proposals=64, num_elites=32, iterations=3, max_std=0.5),
+    "mbop": MPPI(horizon=12, num_samples=128, num_proposals=96, num_elites=32, iterations=1, max_std=0.1),
     "mppi": MPPI(horizon=30, num_samples=64, num_proposals=0, num_elites=32, iterations=3, max_std=0.5),
     "predictive-sampling": predictive_sampling(num_samples=64, iterations=3),
     "random-shooting": RandomShooting(),
