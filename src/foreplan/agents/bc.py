@@ -38,7 +38,7 @@ LABELS = ("label", "labelled")  # among the extras of the buffer: see `data.data
 # An expert that does the same whenever it is asked is fitted best to all it has said, to the end: a small error is what
 # grows while one acts (Block et al. 2023, "Butterfly Effects of SGD Noise"). People, and whoever draws lots, contradict
 # themselves.
-WHOLE = Fitting(max_epochs=200, patience=200, hold_out=0.0, averaging=0.001, decay=True)
+WHOLE = Fitting(max_epochs=200, patience=200, hold_out=0.0, max_held=1000, averaging=0.001, decay=True)
 EARLY = Fitting(max_epochs=200, patience=10)
 
 
