@@ -2,10 +2,10 @@
 learned from examples, as any other function.
 
  1. take the states that an expert has labelled, demonstrations or those that DAgger asked for   `transitions`
- 2. with `EARLY`, hold some of their episodes out, once and for ever                           `core.fitting.Split`
+ 2. hold some of their episodes out, if asked, once and for ever                               `core.fitting.Split`
  3. normalise observations by the training split alone                                         `BC.refit`
- 4. fit the policy: so long, at a rate that comes down to nothing, and keep the average of its
-    weights (`WHOLE`); or until it does not gain on the hold-out set (`EARLY`)                 `core.fitting.fit`
+ 4. fit the policy, at a rate that comes down to nothing, and keep the average of its weights;
+    or, if asked, until it does not gain on the hold-out set                                   `core.fitting.fit`
       continuous: squared error, or the likelihood of a squashed Gaussian                      `BC.loss`
       discrete: cross-entropy, classes weighted alike if asked for
  5. act by the policy's mode; exploring, by a sample                                           `BC.act`
@@ -35,11 +35,9 @@ from foreplan.nn.network import ReluMLP
 
 LABELS = ("label", "labelled")  # among the extras of the buffer: see `data.dataset`
 
-# An expert that does the same whenever it is asked is fitted best to all it has said, to the end: a small error is what
-# grows while one acts (Block et al. 2023, "Butterfly Effects of SGD Noise"). People, and whoever draws lots, contradict
-# themselves.
+# To the end, and to all that was said: a small error is what grows while one acts (Block et al. 2023, "Butterfly
+# Effects of SGD Noise").
 WHOLE = Fitting(max_epochs=200, patience=200, hold_out=0.0, max_held=1000, averaging=0.001, decay=True)
-EARLY = Fitting(max_epochs=200, patience=10)
 
 
 class Policy(eqx.Module):

@@ -10,7 +10,7 @@ All see the same division of the episodes into those to train on and those that 
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from foreplan.agents.bc import BC, EARLY
+from foreplan.agents.bc import BC, WHOLE
 from foreplan.core.errors import UsageError
 from foreplan.core.fitting import Split
 from foreplan.core.replay import Replay
@@ -52,7 +52,7 @@ class Pretraining:
     world: WorldFitting = field(default_factory=WorldFitting)
     value_network: ValueNetwork = field(default_factory=ValueNetwork)
     value: ValueFitting = field(default_factory=ValueFitting)
-    policy: BC = field(default_factory=lambda: BC(loss="likelihood", fitting=EARLY))
+    policy: BC = field(default_factory=lambda: BC(fitting=replace(WHOLE, hold_out=0.1)))
     policy_share: float = 1.0  # of the episodes, those of the highest returns, that the policy is fitted to
 
     def __post_init__(self) -> None:
