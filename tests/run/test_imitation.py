@@ -23,7 +23,7 @@ from foreplan.data.dataset import faults
 from foreplan.envs import names as envs
 from foreplan.guard import judge
 from foreplan.planners.named import TASKS
-from foreplan.run import checkpoint, experts
+from foreplan.run import checkpoint, experts, parts
 from foreplan.run.loop import resume, train
 from foreplan.run.record import record
 from foreplan.run.saved import Saved
@@ -47,6 +47,14 @@ def test_dagger_does_as_well_as_its_expert(lessons) -> None:
     learned = Saved.open(lessons).evaluate(20).mean
     assert expert > -3.0
     assert learned > expert - 1.0
+
+
+def test_what_dagger_has_learned_is_a_part(lessons) -> None:
+    policy, student = parts.load(lessons, "policy").module, Saved.open(lessons)
+    learner = checkpoint.unflatten(checkpoint.learner_like(STUDENT, _spec()), student.parts["learner"])
+    obs = jax.random.normal(jax.random.key(0), (20, 2))
+    said = [jax.vmap(lambda o, p=p: p.act(o, jax.random.key(0), False))(obs) for p in (policy, learner.policy.policy)]
+    np.testing.assert_array_equal(*said)
 
 
 def test_every_round_is_on_the_disk_with_its_provenance(lessons) -> None:

@@ -8,8 +8,8 @@ DIR/dynamics, DIR/reward, DIR/continuation, DIR/value, DIR/policy, each with
     SHA256SUMS
 
 written aside and renamed, like a checkpoint. Never pickle. What a run has learned is a part, too: the run's directory
-stands for its dynamics, reward and continuation (mbmpc, pets, mbpo), for its policy (bc; sac and its variants, mbpo) or
-for its value (those with critics, and mbmpc and pets where they learn one).
+stands for its dynamics, reward and continuation (mbmpc, pets, mbpo), for its policy (bc, dagger; sac and its variants,
+mbpo) or for its value (those with critics, and mbmpc and pets where they learn one).
 """
 
 import dataclasses
@@ -23,6 +23,7 @@ import jax
 
 from foreplan.agents.actor_critic import actor_critic
 from foreplan.agents.bc import BC
+from foreplan.agents.dagger import DAgger
 from foreplan.agents.mbpo import MBPO
 from foreplan.agents.sac import SAC
 from foreplan.core.errors import UsageError, unknown
@@ -149,11 +150,13 @@ def of_run(out: Path, kind: Kind) -> Part:
         form, module = agent.network, world.only(kind, world.elites)
     elif kind == "value" and isinstance(getattr(learner, "value", None), Value):
         form, module = ValueNetwork(), learner.value
-    elif isinstance(agent, BC) and kind == "policy":
-        form, module = agent, learner.policy
+    elif isinstance(agent, BC | DAgger) and kind == "policy":
+        form, student = (agent.policy, learner.policy) if isinstance(agent, DAgger) else (agent, learner)
+        module = student.policy
     elif isinstance(agent, SAC | MBPO) and kind in ("policy", "value"):
-        sac, learned = (agent.sac, learner.sac) if isinstance(agent, MBPO) else (agent, learner)
-        form, module = sac, actor_critic(sac, learned)[("policy", "value").index(kind)]
+        form, learned = (agent.sac, learner.sac) if isinstance(agent, MBPO) else (agent, learner)
+        actor, critics = actor_critic(form, learned)
+        module = actor if kind == "policy" else critics
     if module is None:
         raise UsageError(f"{out}: {type(agent).__name__} has learned no {kind} that stands by itself")
     return Part(kind, form, module, spec, settings.env, {"name": f"run:{out}"}, {}, [])
