@@ -73,10 +73,10 @@ class Fitted:
     def init(self, spec: Spec, key: PRNGKeyArray) -> Learned:
         check(self.reward, "reward", spec)
         learned = self.reward == "learned"
-        world_key, value_key = jax.random.split(key)
-        world = EnsembleWorld.create(spec, self.network, world_key, reward=learned, terminated=self.terminated)
-        valued = self.value != "none"
-        return Learned(world, Value.create(spec, ValueNetwork(), value_key, self.discount) if valued else None)
+        world = EnsembleWorld.create(spec, self.network, key, reward=learned, terminated=self.terminated)
+        if self.value == "none":
+            return Learned(world, None)
+        return Learned(world, Value.create(spec, ValueNetwork(), jax.random.fold_in(key, 1), self.discount))
 
     def refit(self, learner: Learned, replay: Replay, key: PRNGKeyArray) -> tuple[Learned, Metrics]:
         world_key, value_key = jax.random.split(key)
