@@ -58,6 +58,13 @@ def normalise(
     return x if activation == "none" else ACTIVATIONS[activation](x)
 
 
+def turned(weight: Float32[Array, "out in"]) -> Float32[Array, "in out"]:
+    """The transpose. Of a layer that widens, XLA on CPUs is several times faster at the gradient as [in, out] than as
+    [out, in], which it would make of it: the barrier keeps it from folding the transpose into the product."""
+    outputs, inputs = weight.shape
+    return jax.lax.optimization_barrier(weight.T) if 2 * inputs <= outputs else weight.T
+
+
 class Linear(eqx.Module):
     """W x + b, W truncated normal with standard deviation `std` (before truncation at two of them) or, where that is
     None, orthogonal; b zero."""
@@ -73,7 +80,7 @@ class Linear(eqx.Module):
         self.bias = jnp.zeros((outputs,), jnp.float32)
 
     def __call__(self, x: Float32[Array, "in"]) -> Float32[Array, "out"]:
-        return x @ self.weight.T + self.bias
+        return x @ turned(self.weight) + self.bias
 
 
 class Block(eqx.Module):
