@@ -1,7 +1,5 @@
 """What SAC has learned, as parts for any planner: its policy offers proposals, its critics say what lies beyond."""
 
-from dataclasses import replace
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -36,9 +34,3 @@ class CriticValue(Beyond):
     def each(self, number: int) -> "CriticValue":
         """All alike: what makes a target is a choice among the heads, not one of them."""
         return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (number, *leaf.shape)), self)
-
-
-def actor_critic(sac: SAC, learner: Learner) -> tuple[Actor, CriticValue]:
-    """Without what only learning needs."""
-    learned = replace(learner, targets=None, optimisers={}, policy_metrics={})
-    return Actor(learned, sac), CriticValue(learner=learned, discount=jnp.float32(sac.discount), sac=sac)

@@ -28,7 +28,7 @@ from foreplan.core.errors import UsageError
 from foreplan.core.fitting import Curves, Fitting, Parts, Scores, Split, fit, transitions
 from foreplan.core.learning import descend, masked_mean, repeat_updates
 from foreplan.core.replay import Replay, Window
-from foreplan.core.types import Metrics, Spec, TimeStep
+from foreplan.core.types import LearnedParts, Metrics, Spec, TimeStep
 from foreplan.nn.dists import SquashedGaussian
 from foreplan.nn.nets import Ensemble
 from foreplan.nn.network import ReluMLP
@@ -130,6 +130,9 @@ class BC:
 
     def extras(self, spec: Spec) -> dict[str, Array]:
         return {"label": jnp.zeros((spec.num_envs, spec.action_dim)), "labelled": jnp.zeros(spec.num_envs, jnp.bool_)}
+
+    def parts(self, learner: Learner) -> LearnedParts:
+        return {"policy": (self, learner.policy)}
 
     # ------------------------------------------------------------------ 5. act
     @partial(jax.jit, static_argnames=("self", "explore"))

@@ -29,7 +29,7 @@ from foreplan.agents.experts import Expert
 from foreplan.agents.queries import DISCOUNT, Doubt, Query
 from foreplan.core.errors import UsageError
 from foreplan.core.replay import Replay
-from foreplan.core.types import Metrics, Spec, TimeStep
+from foreplan.core.types import LearnedParts, Metrics, Spec, TimeStep
 
 Notes = dict[str, Any]
 
@@ -130,6 +130,9 @@ class DAgger:
     def extras(self, spec: Spec) -> dict[str, Array]:
         more = {"intervention": jnp.zeros(spec.num_envs, jnp.bool_), "doubt": jnp.zeros(spec.num_envs)}
         return self.policy.extras(spec) | more
+
+    def parts(self, learner: Learner) -> LearnedParts:
+        return self.policy.parts(learner.policy)
 
     # ------------------------------------------------------------------ 1. to 3. act, and ask
     def act(

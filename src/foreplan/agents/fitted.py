@@ -13,7 +13,7 @@ from jaxtyping import Array, Float32, PRNGKeyArray
 from foreplan.agents.planned_value import ValuePlanning, fit_planned
 from foreplan.core.errors import UsageError
 from foreplan.core.replay import Replay
-from foreplan.core.types import Memory, Metrics, Spec, TimeStep
+from foreplan.core.types import LearnedParts, Memory, Metrics, Spec, TimeStep
 from foreplan.planners.acting import act, memories
 from foreplan.worlds.composed import Composed, Parts, compose_members
 from foreplan.worlds.ensemble import EnsembleWorld, Network
@@ -107,6 +107,10 @@ class Fitted:
 
     def learn(self, learner: Learned, replay: Replay, key: PRNGKeyArray, num_updates: int) -> tuple[Learned, Metrics]:
         return learner, {}
+
+    def parts(self, learner: Learned) -> LearnedParts:
+        value = {} if learner.value is None else {"value": (ValueNetwork(), learner.value)}
+        return learner.world.parts(self.network) | value
 
     # ------------------------------------------------------------------ plan and act
     def members(self, learner: Learned, effort: float = 0.0) -> Foresight | Composed:

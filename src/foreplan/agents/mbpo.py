@@ -27,7 +27,7 @@ from foreplan.agents.sac_parts import Learner as Policy
 from foreplan.core.errors import Diverged, UsageError
 from foreplan.core.learning import repeat_updates
 from foreplan.core.replay import Replay, Window, extend, sample
-from foreplan.core.types import Metrics, Spec, Step, TimeStep
+from foreplan.core.types import LearnedParts, Metrics, Spec, Step, TimeStep
 from foreplan.worlds.ensemble import EnsembleWorld, Member, Network
 from foreplan.worlds.fitting import WorldFitting, refit
 
@@ -117,6 +117,9 @@ class MBPO:
         self, learner: Learner, timestep: TimeStep, memory: tuple[()], key: PRNGKeyArray, explore: bool
     ) -> tuple[Float32[Array, "env action"], tuple[()], Metrics]:
         return self.sac.act(learner.sac, timestep, memory, key, explore)
+
+    def parts(self, learner: Learner) -> LearnedParts:
+        return learner.world.parts(self.network) | self.sac.parts(learner.sac)
 
     # ------------------------------------------------------------------ 1. train the model
     def refit_every(self, spec: Spec) -> int:

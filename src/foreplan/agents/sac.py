@@ -27,7 +27,7 @@ from foreplan.agents.sac_parts import Batch, Critic, Data, Entropy, Learner, Opt
 from foreplan.core.learning import descend, hold_out_losses, masked_mean, moving_average, repeat_updates
 from foreplan.core.replay import Replay, Window
 from foreplan.core.targets import n_step
-from foreplan.core.types import Metrics, Spec, TimeStep
+from foreplan.core.types import LearnedParts, Metrics, Spec, TimeStep
 from foreplan.nn.dists import SquashedGaussian
 from foreplan.nn.network import Architecture, Heads, Network
 from foreplan.nn.stats import Moments, ReturnScale
@@ -85,6 +85,13 @@ class SAC:
 
     def seed_steps(self, spec: Spec) -> int:
         return self.min_seed_steps
+
+    def parts(self, learner: Learner) -> LearnedParts:
+        from foreplan.agents.actor_critic import Actor, CriticValue  # which are made of this
+
+        learned = replace(learner, targets=None, optimisers={}, policy_metrics={})  # without what only learning needs
+        value = CriticValue(learner=learned, discount=jnp.float32(self.discount), sac=self)
+        return {"policy": (self, Actor(learned, self)), "value": (self, value)}
 
     # ------------------------------------------------------------------ 1. act
     def memory(self, spec: Spec) -> tuple[()]:

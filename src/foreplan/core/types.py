@@ -113,6 +113,16 @@ class Validates(Agent, Protocol):
     ) -> tuple[Float32[Array, ""], Float32[Array, ""]]: ...
 
 
+LearnedParts = dict[str, tuple[Any, Any]]  # kind: (form, module)
+
+
+@runtime_checkable
+class LearnsParts(Protocol):
+    """An agent with parts that stand by themselves (`run.parts`)."""
+
+    def parts(self, learner: Learner) -> LearnedParts: ...
+
+
 @runtime_checkable
 class LooksAhead(Protocol):
     """What an agent must have so that any planner can plan in its model, from what is observed.

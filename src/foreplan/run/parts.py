@@ -21,13 +21,9 @@ from typing import Any, Literal, get_args
 
 import jax
 
-from foreplan.agents.actor_critic import actor_critic
 from foreplan.agents.bc import BC
-from foreplan.agents.dagger import DAgger
-from foreplan.agents.mbpo import MBPO
-from foreplan.agents.sac import SAC
 from foreplan.core.errors import UsageError, unknown
-from foreplan.core.types import Spec
+from foreplan.core.types import LearnsParts, Spec
 from foreplan.envs import names
 from foreplan.run import checkpoint
 from foreplan.run.settings import decode, encode, read_config, versions
@@ -137,29 +133,15 @@ def _form(folder: Path, about: dict[str, Any]) -> Any:
 
 def of_run(out: Path, kind: Kind) -> Part:
     """The part that a run's newest whole checkpoint has. Raises UsageError where it has none of this kind."""
-    agent: Any
     agent, settings, _ = read_config(out)
     saved = checkpoint.load(checkpoint.newest_whole(out / checkpoint.FOLDER, print), "learner")
     with closing(names.make(settings.env, action_repeat=settings.action_repeat)) as env:
         spec = replace(env.spec, num_envs=1)
     learner = checkpoint.unflatten(checkpoint.learner_like(agent, spec), saved["learner"])
-    world = getattr(learner, "world", None)
-    form: Any = None
-    module: Any = None
-    if isinstance(world, EnsembleWorld) and kind in world.nets:
-        form, module = agent.network, world.only(kind, world.elites)
-    elif kind == "value" and isinstance(getattr(learner, "value", None), Value):
-        form, module = ValueNetwork(), learner.value
-    elif isinstance(agent, BC | DAgger) and kind == "policy":
-        form, student = (agent.policy, learner.policy) if isinstance(agent, DAgger) else (agent, learner)
-        module = student.policy
-    elif isinstance(agent, SAC | MBPO) and kind in ("policy", "value"):
-        form, learned = (agent.sac, learner.sac) if isinstance(agent, MBPO) else (agent, learner)
-        actor, critics = actor_critic(form, learned)
-        module = actor if kind == "policy" else critics
-    if module is None:
+    learned = agent.parts(learner) if isinstance(agent, LearnsParts) else {}
+    if kind not in learned:
         raise UsageError(f"{out}: {type(agent).__name__} has learned no {kind} that stands by itself")
-    return Part(kind, form, module, spec, settings.env, {"name": f"run:{out}"}, {}, [])
+    return Part(kind, *learned[kind], spec, settings.env, {"name": f"run:{out}"}, {}, [])
 
 
 def load_all(folder: str | None, paths: Mapping[Kind, str | None]) -> dict[Kind, Part]:

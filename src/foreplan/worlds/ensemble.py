@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float32, Int32, PRNGKeyArray
 
 from foreplan.core.maths import softplus
-from foreplan.core.types import Spec
+from foreplan.core.types import LearnedParts, Spec
 from foreplan.nn.nets import ACTIVATIONS, Perceptron
 from foreplan.worlds.known import Action, Ends, Obs
 
@@ -192,6 +192,10 @@ class EnsembleWorld(eqx.Module):
     def only(self, name: str, elites: Int32[Array, "elites"]) -> "EnsembleWorld":
         """The networks called `name` alone, of which `elites` are the best."""
         return EnsembleWorld({name: self.nets[name]}, self.scaling, elites, self.fits)
+
+    def parts(self, form: Network) -> LearnedParts:
+        """Each kind of network by itself, of the elites."""
+        return {name: (form, self.only(name, self.elites)) for name in self.nets}
 
     @property
     def num_members(self) -> int:
