@@ -135,7 +135,9 @@ def unflatten(template: T, arrays: Mapping[str, np.ndarray]) -> T:
     def leaf(path: Any, like: Any) -> Any:
         name = _name(path)
         if name not in arrays:
-            raise UsageError(f"the checkpoint has no {name!r}: it was written with another configuration")
+            raise UsageError(
+                f"the checkpoint has no {name!r}: another configuration, or another version, has written it"
+            )
         if jax.dtypes.issubdtype(like.dtype, jax.dtypes.prng_key):
             return jax.random.wrap_key_data(jax.device_put(arrays[name]))
         if arrays[name].shape != like.shape or arrays[name].dtype != like.dtype:

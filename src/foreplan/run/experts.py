@@ -68,5 +68,5 @@ def of_run(out: Path, env: str, spec: Spec) -> AgentExpert:
     try:
         learner = checkpoint.unflatten(checkpoint.learner_like(agent, spec), parts["learner"])
     except UsageError as error:
-        raise UsageError(f"{out} was trained in {settings.env}, which does not fit {env}: {error}") from None
+        raise UsageError(f"{out}, trained in {settings.env}, cannot act in {env}: {error}") from None
     return AgentExpert(f"run:{out}", agent, learner)
