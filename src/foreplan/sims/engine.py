@@ -39,7 +39,7 @@ class Engine:
         self._template = mujoco.MjData(model)
         self._buffers: dict[tuple[tuple[int, ...], str], np.ndarray] = {}  # to record into, from plan to plan
         self._batch: batch.Batch | None = None
-        self._describer: batch.Batch | None = None
+        self._describers: dict[int, batch.Batch] = {}  # by number of states
         self.final: np.ndarray | None = None
 
     def run(
@@ -77,18 +77,17 @@ class Engine:
 
     def describe_all(self, rows: np.ndarray, fields: Sequence[str]) -> dict[str, np.ndarray]:
         """Fields [n, ...] in states `rows` [n, state]."""
-        if self._describer is None or self._describer.nsim != len(rows):
-            self._describer = batch.Batch(self.model, len(rows), self._threads)
-        arrays = {field: self._describer.bind(field) for field in fields}
-        self._describer.state[:] = rows
+        sims = self._describer(len(rows))
+        arrays = {field: sims.bind(field) for field in fields}
+        sims.state[:] = rows
         if not STATE.issuperset(fields):
-            self._describer.forward(stage=mujoco.mjtStage.mjSTAGE_VEL.value)
+            sims.forward(stage=mujoco.mjtStage.mjSTAGE_VEL.value)
         return {field: array.copy() for field, array in arrays.items()}
 
     def set_model(self, model: mujoco.MjModel) -> None:
         """Run on `model` from now on: the same one with other numbers in it."""
         self.model = model
-        for sims in (self._batch, self._describer):
+        for sims in (self._batch, *self._describers.values()):
             if sims is not None:
                 sims.set_models(model)
 
@@ -96,6 +95,15 @@ class Engine:
         if self._batch is None or self._batch.nsim < number:
             self._batch = batch.Batch(self.model, number, self._threads)
         return self._batch
+
+    def _describer(self, number: int) -> batch.Batch:
+        """For so many states. To make one takes longer than to use it, and a planner describes by turns few states and
+        many."""
+        if number not in self._describers:
+            if len(self._describers) >= 8:
+                self._describers.clear()
+            self._describers[number] = batch.Batch(self.model, number, self._threads)
+        return self._describers[number]
 
     def _call(
         self, sims: batch.Batch, control: np.ndarray, record: list[str], ids: np.ndarray | None, failed: np.ndarray
@@ -117,9 +125,7 @@ class Engine:
     def _describe(self, row: np.ndarray, found: dict[str, np.ndarray], fields: set[str]) -> dict[str, np.ndarray]:
         """Derived fields at recorded states: Runge-Kutta leaves behind those of an intermediate stage."""
         number, steps = found["qpos"].shape[:2]
-        if self._describer is None or self._describer.nsim != number * steps:
-            self._describer = batch.Batch(self.model, number * steps, self._threads)
-        sims = self._describer
+        sims = self._describer(number * steps)
         arrays = {field: sims.bind(field) for field in fields}
         sims.state[:] = row
         for name in ("qpos", "qvel", "act"):
