@@ -235,3 +235,27 @@ def test_nothing_is_earned_after_the_end() -> None:
         violations=np.array([0]),
     )
     np.testing.assert_array_equal(rollout.returns, [3.0])
+
+
+def test_states_are_described_alike_whatever_was_described_before() -> None:
+    """Few states and many by turns, and in a model that has changed meanwhile: what `mj_forward` says of each."""
+    ball = "<body><joint type='hinge'/><geom size='.1' pos='0 0 1'/></body>"
+    xml = f"<mujoco><worldbody>{ball}</worldbody></mujoco>"
+    model, longer = mujoco.MjModel.from_xml_string(xml), mujoco.MjModel.from_xml_string(xml.replace("0 0 1", "0 0 2"))
+    engine = Engine(model, 1, refreshes=True, threads=1)
+    size = mujoco.mj_stateSize(model, INTEGRATION)
+
+    def check(model: mujoco.MjModel, angles: list[float]) -> None:
+        rows, expected, data = np.zeros((len(angles), size)), [], mujoco.MjData(model)
+        for row, angle in zip(rows, angles, strict=True):
+            data.qpos[0] = angle
+            mujoco.mj_forward(model, data)
+            mujoco.mj_getState(model, data, row, INTEGRATION)
+            expected.append(data.geom_xpos.copy())
+        np.testing.assert_allclose(engine.describe(rows, "geom_xpos"), np.stack(expected), atol=1e-12)
+
+    for number in (3, 5, *range(6, 20), 3):
+        check(model, list(np.linspace(0.1, 1.0, number)))
+    engine.set_model(longer)
+    for number in (3, 19):
+        check(longer, list(np.linspace(0.2, 0.5, number)))
