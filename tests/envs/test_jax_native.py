@@ -1,5 +1,7 @@
 """JAX-native environments against what they are modelled on, and as models to plan in."""
 
+from collections.abc import Callable
+
 import gymnasium
 import jax
 import jax.numpy as jnp
@@ -9,7 +11,7 @@ import pytest
 from dm_control import suite
 
 from foreplan.core.model import Model, returns
-from foreplan.envs.jax_native import draw
+from foreplan.envs.jax_native import draw, pendulum_reward, swingup_reward, tip_reward
 from foreplan.envs.names import JAX, jax_env, make
 
 KEY = jax.random.key(0)
@@ -25,6 +27,20 @@ def test_pendulum_is_gymnasiums() -> None:
         np.testing.assert_allclose(model.observe(state), obs, atol=2e-3)
         np.testing.assert_allclose(mine, reward, atol=2e-2)
         assert discount == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "reward"),
+    [("pendulum", pendulum_reward), ("cartpole-swingup", swingup_reward), ("cartpole-pets", tip_reward)],
+)
+def test_rewards_are_also_those_of_what_is_observed(name: str, reward: Callable) -> None:
+    model = jax_env(f"jax/{name}")
+    state = model.reset(KEY)
+    for action in np.random.default_rng(0).uniform(-1, 1, (100, 1)).astype(np.float32):
+        after, earned, _ = model.step(state, jnp.asarray(action), KEY)
+        said = reward(model.observe(state), jnp.asarray(action), model.observe(after))
+        np.testing.assert_allclose(said, earned, rtol=1e-5, atol=1e-5)
+        state = after
 
 
 def test_cartpole_is_dm_controls() -> None:

@@ -58,7 +58,7 @@ class Pendulum(JaxEnv):
         angle, velocity = state
         torque = max_torque * jnp.clip(action[0], -1.0, 1.0)
         from_upright = jnp.mod(angle + jnp.pi, 2 * jnp.pi) - jnp.pi
-        reward = -(from_upright**2 + 0.1 * velocity**2 + 0.001 * torque**2)
+        reward = -swing_cost(from_upright, velocity, torque)
         velocity = velocity + (1.5 * gravity * jnp.sin(angle) + 3.0 * torque) * self.time_step
         velocity = jnp.clip(velocity, -max_speed, max_speed)
         return jnp.stack([angle + velocity * self.time_step, velocity]), reward, jnp.ones(())
@@ -94,12 +94,8 @@ class CartpoleSwingup(JaxEnv):
         del key
         push = jnp.clip(action[0], -1.0, 1.0)
         state = self.moved(state, push, self.time_step)
-        position, angle, _, velocity = state
-        upright = (jnp.cos(angle) + 1.0) / 2.0
-        centred = (1.0 + 0.1 ** ((position / 2.0) ** 2)) / 2.0
-        gentle = (5.0 - push**2) / 5.0
-        slow = (1.0 + 0.1 ** ((velocity / 5.0) ** 2)) / 2.0
-        return state, upright * centred * gentle * slow, jnp.ones(())
+        after = self.observe(state)
+        return state, swingup_reward(after, action, after), jnp.ones(())
 
     def moved(self, state: Float32[Array, "4"], push: Float32[Array, ""], time_step: float) -> Float32[Array, "4"]:
         """The state after `time_step` seconds under a constant push, in [-1, 1]."""
@@ -148,9 +144,36 @@ class CartpolePETS(CartpoleSwingup):
         return state, tip_reward(before, action, self.observe(state)), jnp.ones(())
 
 
+# Rewards as functions of what is observed before an action, of the action, and of what is observed after it.
+def pendulum_reward(
+    obs: Float32[Array, "3"], action: Float32[Array, "1"], after: Float32[Array, "3"]
+) -> Float32[Array, ""]:
+    """The reward of `Pendulum`."""
+    del after
+    return -swing_cost(jnp.arctan2(obs[1], obs[0]), obs[2], 2.0 * jnp.clip(action[0], -1.0, 1.0))
+
+
+def swing_cost(
+    from_upright: Float32[Array, ""], velocity: Float32[Array, ""], torque: Float32[Array, ""]
+) -> Float32[Array, ""]:
+    return from_upright**2 + 0.1 * velocity**2 + 0.001 * torque**2
+
+
+def swingup_reward(
+    obs: Float32[Array, "5"], action: Float32[Array, "1"], after: Float32[Array, "5"]
+) -> Float32[Array, ""]:
+    """The reward of `CartpoleSwingup`: for being upright, centred and slow, and for a gentle push."""
+    del obs
+    position, cos, _, _, velocity = after
+    upright = (cos + 1.0) / 2.0
+    centred = (1.0 + 0.1 ** ((position / 2.0) ** 2)) / 2.0
+    gentle = (5.0 - jnp.clip(action[0], -1.0, 1.0) ** 2) / 5.0
+    slow = (1.0 + 0.1 ** ((velocity / 5.0) ** 2)) / 2.0
+    return upright * centred * gentle * slow
+
+
 def tip_reward(obs: Float32[Array, "5"], action: Float32[Array, "1"], after: Float32[Array, "5"]) -> Float32[Array, ""]:
-    """The reward of `CartpolePETS`, of what is observed before and after an action: exp(-(distance / pole)^2) less the
-    action's cost."""
+    """The reward of `CartpolePETS`: exp(-(distance / pole)^2) less the action's cost."""
     del obs
     position, cos, sin = after[0], after[1], after[2]
     return jnp.exp(-((position / CartpolePETS.pole + sin) ** 2) - (cos - 1.0) ** 2) - 0.01 * action[0] ** 2

@@ -39,7 +39,7 @@ class Engine:
         self._template = mujoco.MjData(model)
         self._buffers: dict[tuple[tuple[int, ...], str], np.ndarray] = {}  # to record into, from plan to plan
         self._batch: batch.Batch | None = None
-        self._describers: dict[int, batch.Batch] = {}  # by number of states
+        self._describer: batch.Batch | None = None
         self.final: np.ndarray | None = None
 
     def run(
@@ -49,8 +49,8 @@ class Engine:
         (INTEGRATION). A simulation that diverged is marked as failed; its arrays mean nothing. The states in which the
         simulations end, [n, state], are kept in `final` if asked for."""
         number = len(controls)
-        sims = self._reserve(number)
-        ids = None if number == sims.nsim else np.arange(number)
+        sims = self._batch = self._reserve(self._batch, number)
+        ids = first(number, sims)
         sims.state[:number] = row
         sims.warning[:] = 0
         failed = np.zeros(number, bool)
@@ -77,33 +77,24 @@ class Engine:
 
     def describe_all(self, rows: np.ndarray, fields: Sequence[str]) -> dict[str, np.ndarray]:
         """Fields [n, ...] in states `rows` [n, state]."""
-        sims = self._describer(len(rows))
+        number = len(rows)
+        sims = self._describer = self._reserve(self._describer, number)
         arrays = {field: sims.bind(field) for field in fields}
-        sims.state[:] = rows
+        sims.state[:number] = rows
         if not STATE.issuperset(fields):
-            sims.forward(stage=mujoco.mjtStage.mjSTAGE_VEL.value)
-        return {field: array.copy() for field, array in arrays.items()}
+            sims.forward(first(number, sims), stage=mujoco.mjtStage.mjSTAGE_VEL.value)
+        return {field: array[:number].copy() for field, array in arrays.items()}
 
     def set_model(self, model: mujoco.MjModel) -> None:
         """Run on `model` from now on: the same one with other numbers in it."""
         self.model = model
-        for sims in (self._batch, *self._describers.values()):
+        for sims in (self._batch, self._describer):
             if sims is not None:
                 sims.set_models(model)
 
-    def _reserve(self, number: int) -> batch.Batch:
-        if self._batch is None or self._batch.nsim < number:
-            self._batch = batch.Batch(self.model, number, self._threads)
-        return self._batch
-
-    def _describer(self, number: int) -> batch.Batch:
-        """For so many states. To make one takes longer than to use it, and a planner describes by turns few states and
-        many."""
-        if number not in self._describers:
-            if len(self._describers) >= 8:
-                self._describers.clear()
-            self._describers[number] = batch.Batch(self.model, number, self._threads)
-        return self._describers[number]
+    def _reserve(self, kept: batch.Batch | None, number: int) -> batch.Batch:
+        """What was kept, if it is for so many simulations; else a new one, which takes longer to make than to use."""
+        return kept if kept is not None and kept.nsim >= number else batch.Batch(self.model, number, self._threads)
 
     def _call(
         self, sims: batch.Batch, control: np.ndarray, record: list[str], ids: np.ndarray | None, failed: np.ndarray
@@ -125,13 +116,21 @@ class Engine:
     def _describe(self, row: np.ndarray, found: dict[str, np.ndarray], fields: set[str]) -> dict[str, np.ndarray]:
         """Derived fields at recorded states: Runge-Kutta leaves behind those of an intermediate stage."""
         number, steps = found["qpos"].shape[:2]
-        sims = self._describer(number * steps)
+        states = number * steps
+        sims = self._describer = self._reserve(self._describer, states)
         arrays = {field: sims.bind(field) for field in fields}
-        sims.state[:] = row
+        sims.state[:states] = row
         for name in ("qpos", "qvel", "act"):
-            sims.bind(name)[:] = found[name].reshape(number * steps, -1)
-        sims.forward(stage=mujoco.mjtStage.mjSTAGE_VEL.value)
-        return {field: array.reshape(number, steps, *array.shape[1:]).copy() for field, array in arrays.items()}
+            sims.bind(name)[:states] = found[name].reshape(states, -1)
+        sims.forward(first(states, sims), stage=mujoco.mjtStage.mjSTAGE_VEL.value)
+        return {
+            field: array[:states].reshape(number, steps, *array.shape[1:]).copy() for field, array in arrays.items()
+        }
+
+
+def first(number: int, sims: batch.Batch) -> np.ndarray | None:
+    """The first so many simulations, or None for all."""
+    return None if number == sims.nsim else np.arange(number)
 
 
 def later(seen: np.ndarray, last: np.ndarray, substeps: int) -> np.ndarray:
