@@ -6,30 +6,37 @@ import numpy as np
 import pytest
 from scipy import special
 
-from foreplan.nn.nets import ACTIVATIONS, MLP, Ensemble, Linear, layer_norm, mish, simnorm
+from foreplan.nn.nets import ACTIVATIONS, MLP, Ensemble, Linear, layer_norm, mish, normalise, silu, simnorm
 from foreplan.nn.stats import RunningScale
 
 X = np.linspace(-30.0, 30.0, 241, dtype=np.float32)
 TRUNCATED = 0.8796  # standard deviation of a standard normal that is cut at two of them
 
 
-def test_activations_are_what_they_are_called() -> None:
-    x = X.astype(np.float64)
-    expected = {
-        "mish": x * np.tanh(np.log1p(np.exp(-np.abs(x))) + np.maximum(x, 0.0)),
-        "silu": x * special.expit(x),
-        "relu": np.maximum(x, 0.0),
-        "elu": np.where(x > 0, x, np.expm1(x)),
-        "tanh": np.tanh(x),
-    }
-    assert set(expected) == set(ACTIVATIONS)
-    for name, activation in ACTIVATIONS.items():
-        np.testing.assert_allclose(activation(jnp.asarray(X)), expected[name], rtol=1e-5, atol=1e-6, err_msg=name)
+DEFINITIONS = {
+    "none": lambda x: x,
+    "mish": lambda x: x * np.tanh(np.logaddexp(0.0, x)),
+    "silu": lambda x: x * special.expit(x),
+    "relu": lambda x: np.maximum(x, 0.0),
+    "elu": lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0.0))),
+    "tanh": np.tanh,
+}
 
 
-def test_mish_and_its_gradient_stay_finite() -> None:
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations_and_their_slopes_are_what_they_are_called(name: str) -> None:
+    activation, definition = ACTIVATIONS[name], DEFINITIONS[name]
+    np.testing.assert_allclose(activation(jnp.asarray(X)), definition(X.astype(np.float64)), rtol=1e-5, atol=1e-6)
+    x = X[np.abs(X) > 1e-3].astype(np.float64)  # at 0 some have a corner
+    slopes = jax.vmap(jax.grad(activation))(jnp.asarray(x, jnp.float32))
+    expected = (definition(x + 1e-5) - definition(x - 1e-5)) / 2e-5
+    np.testing.assert_allclose(slopes, expected, rtol=1e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("activation", [mish, silu])
+def test_activations_and_their_slopes_stay_finite(activation) -> None:
     for x in (-1e4, -100.0, 100.0, 1e4):
-        value, slope = jax.value_and_grad(mish)(jnp.float32(x))
+        value, slope = jax.value_and_grad(activation)(jnp.float32(x))
         assert float(value) == pytest.approx(max(x, 0.0), abs=1e-4)
         assert float(slope) == pytest.approx(float(x > 0), abs=1e-4)
 
@@ -45,6 +52,33 @@ def test_layer_norm_has_no_mean_and_unit_variance() -> None:
     assert y.mean() == pytest.approx(0.0, abs=1e-4)
     assert y.std() == pytest.approx(1.0, abs=1e-3)
     np.testing.assert_array_equal(layer_norm(jnp.full(8, 7.0)), 0.0)
+
+
+@pytest.mark.parametrize("activation", ["none", "silu", "mish"])
+def test_the_gradient_of_normalise_is_that_of_its_formula(activation: str) -> None:
+    """By input, scale and offset, against differences in float64."""
+    keys = jax.random.split(jax.random.key(0), 4)
+    x, scale, offset, weight = (np.asarray(jax.random.normal(key, (12,)), np.float64) for key in keys)
+
+    def formula(x: np.ndarray, scale: np.ndarray, offset: np.ndarray) -> float:
+        unit = (x - x.mean()) / np.sqrt(x.var() + 1e-5)
+        return float(weight @ DEFINITIONS[activation](unit * scale + offset))
+
+    def differences(which: int) -> list[float]:
+        found = []
+        for i in range(12):
+            ends = []
+            for step in (-1e-6, 1e-6):
+                given = [x.copy(), scale.copy(), offset.copy()]
+                given[which][i] += step
+                ends.append(formula(*given))
+            found.append((ends[1] - ends[0]) / 2e-6)
+        return found
+
+    given = [jnp.asarray(a, jnp.float32) for a in (x, scale, offset)]
+    loss = lambda *given: jnp.asarray(weight, jnp.float32) @ normalise(*given, activation)  # noqa: E731
+    for which, gradient in enumerate(jax.grad(loss, (0, 1, 2))(*given)):
+        np.testing.assert_allclose(gradient, differences(which), rtol=1e-4, atol=1e-5)
 
 
 def test_linear_weights_are_a_truncated_normal() -> None:

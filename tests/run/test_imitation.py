@@ -160,6 +160,23 @@ def test_pretraining_and_beginning_from_a_run(demos, tmp_path) -> None:
     np.testing.assert_array_equal(begun["gain"], learned["gain"])
 
 
+def test_who_knows_something_does_not_act_at_random(demos, tmp_path) -> None:
+    """Pretrained, it also learns from the first decision on; begun from a run, it waits for data, as usual."""
+
+    def begin(name: str, warm: Warm) -> tuple[bool, bool]:
+        """Whether it (acts, learns) in its first decisions; the seed steps are 20 decisions."""
+        settings = replace(SHORT, steps=40, log_every=4, save_every=40, warm=warm)
+        log = train(Toy(random_decisions=20), settings, tmp_path / name) / "metrics.jsonl"
+        early = json.loads(log.read_text().splitlines()[1])
+        assert early["decisions"] < 20
+        return "effort" in early, early["updates"] > 0
+
+    assert begin("cold", Warm()) == (False, False)
+    assert begin("pretrained", Warm(demos=demos, pretrain=5)) == (True, True)
+    assert begin("begun", Warm(init=str(tmp_path / "cold"))) == (True, False)
+    assert begin("shown", Warm(demos=demos)) == (False, False)
+
+
 def test_statistics_go_on_with_the_data_of_another_run(demos, tmp_path) -> None:
     """Those of the first run, of the demonstrations and of the second run, of 50 decisions each, once."""
     settings = Settings("toys:walk", steps=100, eval_every=100, eval_episodes=1, save_every=100)

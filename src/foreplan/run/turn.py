@@ -61,7 +61,15 @@ class Run:
 
     @property
     def seed_steps(self) -> int:
-        return self.agent.seed_steps(self.env.spec)
+        """Decisions before learning begins; none where it has begun with demonstrations."""
+        pretrained = self.settings.warm.pretrain > 0 and self.guide is None and not isinstance(self.agent, Refits)
+        return 0 if pretrained else self.agent.seed_steps(self.env.spec)
+
+    @property
+    def novice(self) -> bool:
+        """Whether the agent knows nothing yet, so that chance or a guide acts for it."""
+        begun = self.settings.warm.init is not None and self.guide is None
+        return self.state.clock.decisions < self.seed_steps and not begun
 
     @property
     def chunk(self) -> int:
@@ -110,7 +118,7 @@ def turn(run: Run) -> None:
     run.display.doing("")
 
     key, kept = run.keys("act", clock.turns), run.extras
-    if clock.decisions < run.seed_steps:
+    if run.novice:
         actions = warm.led(run.guide, env.spec, state.timestep, key) if run.guide else random_actions(key, env.spec)
     else:
         with watch("act", "act"):
