@@ -105,5 +105,9 @@ def test_the_discount_follows_the_length_of_episodes_where_it_is_known(
     agent = replace(AGENT, discount=None)
     assert agent.discount_for(episode_length) == pytest.approx(discount)
     assert AGENT.discount_for(episode_length) == DISCOUNT
-    spec = Spec(obs_shape=(3,), action_dim=1, episode_length=episode_length)
-    assert agent.seed_steps(spec) >= agent.min_seed_steps
+
+
+@pytest.mark.parametrize(("episode_length", "decisions"), [(500, 2500), (50, 1000), (None, 1000)])
+def test_it_begins_with_some_episodes_at_random(episode_length: int | None, decisions: int) -> None:
+    agent = replace(AGENT, min_seed_steps=1000, seed_episodes=5)
+    assert agent.seed_steps(Spec(obs_shape=(3,), action_dim=1, episode_length=episode_length)) == decisions

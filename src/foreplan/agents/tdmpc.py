@@ -53,7 +53,8 @@ class TDMPC2:
     reanalyse: int = 0  # stored states that are planned in anew after every call of `learn` (BMPC)
     discount: float | None = None  # None: from the episode's length
     utd: float = 1.0  # gradient updates a decision
-    min_seed_steps: int = 1000  # decisions at random before learning; five episodes, if that is more
+    min_seed_steps: int = 1000  # decisions at random before learning; or, if that is more,
+    seed_episodes: int = 5  # as many as these episodes have
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.averaging <= 1.0:
@@ -76,7 +77,7 @@ class TDMPC2:
         )
 
     def seed_steps(self, spec: Spec) -> int:
-        return max(self.min_seed_steps, 5 * (spec.episode_length or 0))
+        return max(self.min_seed_steps, self.seed_episodes * (spec.episode_length or 0))
 
     def discount_for(self, episode_length: int | None) -> float:
         """A discount whose horizon is a fifth of the episode, within [0.95, 0.99] (TD-MPC2, appendix B: 0.995)."""

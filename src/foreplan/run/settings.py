@@ -31,7 +31,7 @@ class Warm:
 
     demos: str | None = None  # demonstrations: PATH.npz, a folder of rounds, minari:ns/name-v0
     demo_share: float = 0.25  # of every batch
-    pretrain: int = 0  # gradient updates from demonstrations alone, instead of steps at random
+    pretrain: int = 0  # gradient updates from demonstrations alone, before the first step
     init: str | None = None  # a run directory: of the same agent to go on from, of another to act in the seed steps
     parts: str | None = None  # a folder of parts, written by `foreplan fit`, to begin with; or single ones:
     dynamics: str | None = None

@@ -61,9 +61,7 @@ class Run:
 
     @property
     def seed_steps(self) -> int:
-        """Decisions before learning begins; none where it has begun with demonstrations."""
-        pretrained = self.settings.warm.pretrain > 0 and self.guide is None and not isinstance(self.agent, Refits)
-        return 0 if pretrained else self.agent.seed_steps(self.env.spec)
+        return self.agent.seed_steps(self.env.spec)
 
     @property
     def novice(self) -> bool:
