@@ -14,9 +14,13 @@ from foreplan.agents.tdmpc import TDMPC2
 from foreplan.agents.tdmpc_parts import Critic, Learner
 from foreplan.core.errors import UsageError
 from foreplan.core.maths import symlog
+from foreplan.core.model import returns
 from foreplan.core.replay import Priority, Replay, draw
 from foreplan.core.types import Spec
 from foreplan.nn.dists import NoisyTanh
+from foreplan.planners.gradient import Gradient
+from foreplan.planners.ilqr import ILQR
+from foreplan.planners.sampling import plan
 
 SPEC = Spec(obs_shape=(4,), action_dim=2, episode_length=50)
 KEY = jax.random.key(0)
@@ -117,6 +121,17 @@ def test_a_cautious_search_explores_by_two_heads_and_else_believes_the_least() -
     assert (bold.critics.heads, bold.pessimistic) == (2, False)
     assert (careful.critics.heads, careful.pessimistic) == (3, True)
     assert agent.look_ahead(learner, Z_OBS, KEY)[0].pessimistic
+
+
+def test_planners_that_derive_plan_in_the_latent_world() -> None:
+    """Twice through networks whose gradients are written out."""
+    agent, learner = of(Critic(search="mean")), opinionated(TD_MPC2)
+    model, z = agent.look_ahead(learner, Z_OBS, KEY)
+    idle = jnp.zeros((3, 2))
+    for planner in (ILQR(horizon=3), Gradient(horizon=3)):
+        memory, invalid = jax.jit(plan, static_argnums=0)(planner, model, z, planner.init(2), KEY)
+        assert int(invalid) == 0
+        assert returns(model, z, memory.best, KEY) > returns(model, z, idle, KEY) + 1e-3, planner
 
 
 def test_the_depths_of_a_plan() -> None:

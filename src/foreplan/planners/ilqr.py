@@ -81,7 +81,7 @@ class ILQR:
         def improve(carry, _):  # type: ignore[no-untyped-def]
             plan, damping, invalid = carry
             states, cost = rollout(step, last, start, plan)
-            end = jax.grad(last)(states[-1]), convex(jax.hessian(last)(states[-1]))
+            end = jax.grad(last)(states[-1]), convex(jax.jacrev(jax.grad(last))(states[-1]))
             gains = backward(expand(step, states[:-1], plan), end, plan, damping)
             tried, costs = jax.vmap(lambda size: follow(step, last, states, plan, gains, size))(jnp.array(STEPS))
             valid = jnp.isfinite(costs)
@@ -155,13 +155,13 @@ def expand(step, states: Array, plan: Array) -> Expansion:  # type: ignore[no-un
     n = states.shape[1]
 
     def at(x: Array, u: Array) -> Expansion:
-        a, b = jax.jacfwd(lambda x, u: step(x, u)[0], (0, 1))(x, u)
+        a, b = jax.jacrev(lambda x, u: step(x, u)[0], (0, 1))(x, u)
 
         def cost(z: Array) -> Array:
             return step(z[:n], z[n:])[1]
 
         z = jnp.concatenate([x, u])
-        slope, curve = jax.grad(cost)(z), convex(jax.hessian(cost)(z))
+        slope, curve = jax.grad(cost)(z), convex(jax.jacrev(jax.grad(cost))(z))
         return Expansion(a, b, slope[:n], slope[n:], curve[:n, :n], curve[n:, :n], curve[n:, n:])
 
     return jax.vmap(at)(states, plan)
