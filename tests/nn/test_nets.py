@@ -11,8 +11,6 @@ from foreplan.nn.stats import RunningScale
 
 X = np.linspace(-30.0, 30.0, 241, dtype=np.float32)
 TRUNCATED = 0.8796  # standard deviation of a standard normal that is cut at two of them
-
-
 DEFINITIONS = {
     "none": lambda x: x,
     "mish": lambda x: x * np.tanh(np.logaddexp(0.0, x)),
