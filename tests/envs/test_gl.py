@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+from foreplan.cli import main
 from foreplan.envs import gl
 from foreplan.envs.names import make
 
@@ -47,6 +48,24 @@ def test_a_users_choice_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MUJOCO_GL", "glfw")
     gl.configure()
     assert os.environ["MUJOCO_GL"] == "glfw"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere MuJoCo's own choice works")
+@pytest.mark.parametrize(
+    ("wanted", "complaint"),
+    [
+        ("osmessa", "unknown MUJOCO_GL 'osmessa'; did you mean 'osmesa'? (accepted: egl, osmesa, glfw, disabled)"),
+        ("osmesa", "MUJOCO_GL is osmesa: not on this machine; accepted: egl, glfw, disabled"),
+    ],
+)
+def test_a_choice_that_cannot_be_had_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], wanted: str, complaint: str
+) -> None:
+    monkeypatch.setenv("MUJOCO_GL", wanted)
+    monkeypatch.setattr(gl, "has_osmesa", lambda: False)
+    monkeypatch.setattr(gl, "has_egl", lambda: True)
+    assert main(["eval", "nowhere"]) == 2
+    assert capsys.readouterr().err == f"foreplan: {complaint}\n"
 
 
 @pytest.mark.parametrize(

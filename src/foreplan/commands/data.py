@@ -71,9 +71,6 @@ class Record(Data):
     out: str = "demos.npz"  # PATH.npz, minari:ns/name-v0 or lerobot:FOLDER; nothing may be there
 
     def __call__(self) -> dict[str, Any]:
-        from foreplan.envs import gl
-
-        gl.configure()  # before MuJoCo is imported
         from foreplan.data import names
         from foreplan.run.cache import use_compilation_cache
         from foreplan.run.record import record

@@ -25,9 +25,6 @@ class Diagnose:
     json: Json = False
 
     def __call__(self) -> Result:
-        from foreplan.envs import gl
-
-        gl.configure()  # before MuJoCo is imported
         from foreplan.insight import diagnosed
         from foreplan.run.cache import use_compilation_cache
         from foreplan.run.camera import write_video

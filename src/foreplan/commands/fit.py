@@ -25,9 +25,6 @@ class Fit:
         return extended(Fit, bases=(Pretraining,), frozen=True)
 
     def __call__(self) -> Result:
-        from foreplan.envs import gl
-
-        gl.configure()  # before MuJoCo is imported
         from foreplan.insight import fitted
         from foreplan.run.cache import use_compilation_cache
         from foreplan.run.pretrain import Pretraining, fit_parts

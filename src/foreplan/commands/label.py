@@ -24,9 +24,6 @@ class Label:
     json: Json = False
 
     def __call__(self) -> dict[str, Any]:
-        from foreplan.envs import gl
-
-        gl.configure()  # before MuJoCo is imported
         from foreplan.label.serve import serve
         from foreplan.label.session import Options
         from foreplan.run.cache import use_compilation_cache

@@ -36,9 +36,6 @@ class Plan:
         return extended(Plan, fields, namespace={"chosen": chosen})
 
     def __call__(self) -> Result:
-        from foreplan.envs import gl
-
-        gl.configure()  # before MuJoCo is imported
         from foreplan.insight import planned
         from foreplan.run.cache import use_compilation_cache
         from foreplan.run.planning import plan_episodes, rollouts

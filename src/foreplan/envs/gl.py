@@ -1,23 +1,35 @@
 """Which OpenGL there is to draw with on a machine without a screen.
 
 MuJoCo and dm_control read `MUJOCO_GL` once, when they are imported, and fail there if it names what does not exist; so
-it is set here first, to what was seen to work. A value that the user has set stays.
+it is set here first, to what was seen to work. A value that the user has set stays, if it can be had.
 """
 
 import ctypes
 import os
 import sys
+from functools import cache
 
-from foreplan.core.errors import RenderUnavailable
+from foreplan.core.errors import RenderUnavailable, UsageError, unknown
 
 EGL_PLATFORM_DEVICE_EXT = 0x313F
+OTHERS = ("glfw", "on", "enable", "enabled", "true", "1", "off", "disable", "disabled", "false", "0")  # to both of them
+COMMON = ("glfw", "disabled")
 ADVICE = "install EGL (libegl1) or OSMesa (libosmesa6), or set MUJOCO_GL"
 
 
 def configure() -> None:
-    """Set `MUJOCO_GL`. Call it before MuJoCo or dm_control is imported; elsewhere than on Linux their default works."""
-    if sys.platform == "linux" and not os.environ.get("MUJOCO_GL"):
-        os.environ["MUJOCO_GL"] = "egl" if has_egl() else "osmesa" if has_osmesa() else "disabled"
+    """Set `MUJOCO_GL`. Call it before MuJoCo or dm_control is imported; elsewhere than on Linux their default works.
+    Raises UsageError where the user has set what is not known, or not on this machine."""
+    if sys.platform != "linux":
+        return
+    wanted, there = os.environ.get("MUJOCO_GL"), {"egl": has_egl, "osmesa": has_osmesa}
+    if not wanted:
+        os.environ["MUJOCO_GL"] = next((name for name, has in there.items() if has()), "disabled")
+    elif wanted not in (*there, *OTHERS):
+        raise unknown("MUJOCO_GL", wanted, (*there, *OTHERS), hint=f"accepted: {', '.join([*there, *COMMON])}")
+    elif wanted in there and not there[wanted]():
+        here = [name for name, has in there.items() if has()]
+        raise UsageError(f"MUJOCO_GL is {wanted}: not on this machine; accepted: {', '.join([*here, *COMMON])}")
 
 
 def unavailable(name: str, error: Exception) -> RenderUnavailable:
@@ -30,10 +42,12 @@ def unavailable(name: str, error: Exception) -> RenderUnavailable:
     return RenderUnavailable(f"{name} cannot be rendered: {why}")
 
 
+@cache
 def has_osmesa() -> bool:
     return any(loads(library) for library in ("libOSMesa.so.8", "libOSMesa.so.6", "libOSMesa.so"))
 
 
+@cache
 def has_egl() -> bool:
     """Whether some EGL device can be initialised, as MuJoCo will do it."""
     egl = loads("libEGL.so.1")
