@@ -46,7 +46,8 @@ class SAC:
     policy_every: int = 1  # updates of the critics to one of policy and temperature
     cloning: float = 0.4  # of the policy's squared distance to demonstrated actions, in units of mean |Q|
     reset_every: int = 0  # updates after which networks and optimisers begin anew; 0: never
-    min_seed_steps: int = 1000  # decisions at random before learning
+    min_seed_steps: int = 1000  # decisions at random before learning; or, if that is more,
+    seed_episodes: int = 0  # as many as these episodes have
 
     # ------------------------------------------------------------------ what is learned
     def init(self, spec: Spec, key: PRNGKeyArray) -> Learner:
@@ -84,7 +85,7 @@ class SAC:
         }
 
     def seed_steps(self, spec: Spec) -> int:
-        return self.min_seed_steps
+        return spec.seed_steps(self.min_seed_steps, self.seed_episodes)
 
     def parts(self, learner: Learner) -> LearnedParts:
         from foreplan.agents.actor_critic import Actor, CriticValue  # which are made of this

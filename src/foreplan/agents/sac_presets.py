@@ -45,6 +45,7 @@ def _frugal(utd: float, policy_every: int, n_step: int) -> SAC:
         log_std=(-10.0, 2.0),
         utd=utd,
         policy_every=policy_every,
+        seed_episodes=5,
     )
 
 

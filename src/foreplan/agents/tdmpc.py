@@ -77,7 +77,7 @@ class TDMPC2:
         )
 
     def seed_steps(self, spec: Spec) -> int:
-        return max(self.min_seed_steps, self.seed_episodes * (spec.episode_length or 0))
+        return spec.seed_steps(self.min_seed_steps, self.seed_episodes)
 
     def discount_for(self, episode_length: int | None) -> float:
         """A discount whose horizon is a fifth of the episode, within [0.95, 0.99] (TD-MPC2, appendix B: 0.995)."""

@@ -20,3 +20,7 @@ class Spec:
     episode_length: int | None = None  # decisions until truncation; None where it is not known
     terminates: bool = True  # False only where an episode can never end but by truncation
     discrete: bool = False
+
+    def seed_steps(self, least: int, episodes: int) -> int:
+        """Decisions at random before learning: `least`, or as many as `episodes` whole ones have, if that is more."""
+        return max(least, episodes * (self.episode_length or 0))
