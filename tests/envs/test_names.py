@@ -1,5 +1,9 @@
 """From names to environments, and how what is bad is refused."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -91,3 +95,9 @@ def test_available_lists_what_can_be_acted_in() -> None:
 def test_nearest() -> None:
     assert nearest("HOPPER", ["walker", "hopper"]) == "hopper"
     assert nearest("zzz", ["walker", "hopper"]) is None
+
+
+def test_mujoco_leaves_no_log_where_the_user_stands_and_says_nothing_of_the_half_cheetah(tmp_path: Path) -> None:
+    made = "from foreplan.envs.names import make; make('gym/HalfCheetah-v5').close()"
+    done = subprocess.run([sys.executable, "-c", made], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr, list(tmp_path.iterdir())) == (0, "", [])

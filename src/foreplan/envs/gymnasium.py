@@ -56,10 +56,14 @@ def find(name: str) -> EnvSpec:
 def load(name: str, render: bool = False) -> "GymAdapter":
     """The adapter of `gym/<id>`. Raises `UsageError`."""
     gl.configure()
+    spec, mode = find(name), "rgb_array" if render else None
+    if "mujoco" in str(spec.entry_point):
+        from foreplan.envs import warned  # imports MuJoCo, which others do without
+
+        warned.listen()
     # The passive checker is left out: the vector environment checks the same promises at every step.
-    mode = "rgb_array" if render else None
     try:
-        env = gymnasium.make(find(name), render_mode=mode, disable_env_checker=True)
+        env = gymnasium.make(spec, render_mode=mode, disable_env_checker=True)
     except gymnasium.error.DependencyNotInstalled as error:
         raise UsageError(f"{name} needs a package that is not installed: {error}") from error
     try:
