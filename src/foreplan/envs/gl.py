@@ -12,8 +12,8 @@ from functools import cache
 from foreplan.core.errors import RenderUnavailable, UsageError, unknown
 
 EGL_PLATFORM_DEVICE_EXT = 0x313F
-OTHERS = ("glfw", "on", "enable", "enabled", "true", "1", "off", "disable", "disabled", "false", "0")  # to both of them
-COMMON = ("glfw", "disabled")
+OTHERS = ("glfw", "on", "enable", "enabled", "true", "1", "off", "disable", "disabled", "false", "0")  # both know them
+COMMON = ("glfw", "disabled")  # of these, what is worth naming
 ADVICE = "install EGL (libegl1) or OSMesa (libosmesa6), or set MUJOCO_GL"
 
 
@@ -62,10 +62,8 @@ def has_egl() -> bool:
     ctypes.CFUNCTYPE(integer, integer, pointer, pointer)(query)(16, devices, ctypes.byref(count))
     get_display = ctypes.CFUNCTYPE(pointer, integer, pointer, pointer)(platform)
     egl.eglInitialize.argtypes = [pointer, pointer, pointer]
-    device_ext = 0x313F
-    return any(
-        egl.eglInitialize(get_display(device_ext, device, None), None, None) for device in devices[: count.value]
-    )
+    displays = (get_display(EGL_PLATFORM_DEVICE_EXT, device, None) for device in devices[: count.value])
+    return any(egl.eglInitialize(display, None, None) for display in displays)
 
 
 def loads(library: str) -> ctypes.CDLL | None:
