@@ -9,7 +9,8 @@ import sys
 import pytest
 
 from foreplan import presets
-from foreplan.cli import COMMANDS, main
+from foreplan.cli import COMMANDS, main, parse
+from foreplan.commands.sweep import Sweep
 
 
 @pytest.fixture(autouse=True)
@@ -60,6 +61,16 @@ def test_train_resume_eval_and_report(capsys, tmp_path) -> None:
 
     code, out, _ = said(capsys, "report", run, run, "--out", "both", "--json")
     assert (code, json.loads(out[-1])["report"]) == (0, "both/report.html")
+
+
+def test_a_sweep_takes_the_options_of_its_agent(tmp_path) -> None:
+    argv = ["toy", "toys:walk", "--utd", "0.5", "2", "--seed", "3", "--agent.nested.rate", "0.5"]
+    command = parse(Sweep.of(argv), argv, "foreplan sweep")
+    cells = [command.cell(command.agent, utd, 1, tmp_path) for utd in command.utd]
+    assert [(cell.agent.utd, cell.agent.nested.rate, cell.settings.seed) for cell in cells] == [
+        (0.5, 0.5, 4),
+        (2.0, 0.5, 4),
+    ]
 
 
 def test_an_environment_that_cannot_be_drawn_is_no_failure(capsys, tmp_path) -> None:

@@ -6,6 +6,7 @@ which `--help` need not wait for: so commands import what they need when they ar
 """
 
 import dataclasses
+import itertools
 import json
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import tyro
 
 from foreplan import presets
+from foreplan.core.errors import unknown
 from foreplan.run.settings import Settings
 
 T = TypeVar("T")
@@ -29,6 +31,19 @@ def extended(kind: type[T], fields: Sequence[Any] = (), bases: tuple[type, ...] 
     """A command like `kind` with more options; keeps the module, in which tyro finds the comments on `kind`'s own."""
     namespace = {"__doc__": kind.__doc__, "__module__": kind.__module__} | options.pop("namespace", {})
     return dataclasses.make_dataclass(kind.__name__, fields, bases=(kind, *bases), namespace=namespace, **options)
+
+
+def with_agent(kind: type[T], argv: Sequence[str]) -> type[T]:
+    """A command like `kind`, with the options of the agent that the command line names, if it names one, as `agent`."""
+    name = next((word for word in argv if word in presets.AGENTS), None)
+    if name is None:
+        word = next((word for word in argv if not word.startswith("-")), None)
+        if word is not None:
+            raise unknown("agent", word, presets.AGENTS)
+        return kind
+    size = next((value for word, value in itertools.pairwise(argv) if word == "--size"), None)
+    agent = presets.preset(name, size)
+    return extended(kind, [("agent", type(agent), dataclasses.field(default=agent))])
 
 
 def display() -> Any:

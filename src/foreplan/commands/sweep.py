@@ -2,14 +2,15 @@
 
 import dataclasses
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import tyro
 
 from foreplan import presets
-from foreplan.commands.common import AgentName, Json, Result, Utd, at_utd
+from foreplan.commands.common import AgentName, Json, Result, Utd, at_utd, with_agent
 from foreplan.run.settings import Settings
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 class Sweep:
     """Train an agent at several UTD ratios and seeds, a few runs at a time, and compare them.
 
+    `foreplan sweep AGENT ENV --help` also lists the agent's own options.
     Called again, it continues what was interrupted.
     """
 
@@ -31,6 +33,11 @@ class Sweep:
     size: str | None = None  # of the agent
     out: Path | None = None  # None: runs/sweep-AGENT-ENV
     json: Json = False
+    agent: ClassVar[Any] = None  # a field where the agent is known, see `of`
+
+    @staticmethod
+    def of(argv: Sequence[str]) -> "type[Sweep]":
+        return with_agent(Sweep, argv)
 
     def __call__(self) -> Result:
         from rich.live import Live
@@ -40,7 +47,7 @@ class Sweep:
         from foreplan.run.sweep import results, sweep, table
 
         at_least("seeds", self.seeds, 1)
-        agent = presets.preset(self.name, self.size)
+        agent = self.agent or presets.preset(self.name)  # which raises: only an unknown name leaves it None
         out = self.out or Path("runs") / f"sweep-{self.name}-{self.settings.env}".replace("/", "-").replace(":", "-")
         cells = [self.cell(agent, utd, i, out) for utd in self.utd for i in range(self.seeds)]
         with Live(get_renderable=lambda: table(cells, "UTD"), refresh_per_second=1) as live:

@@ -1,7 +1,6 @@
 """Begin a run, or go on with one."""
 
 import dataclasses
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +9,8 @@ from typing import Annotated, Any, ClassVar
 import tyro
 
 from foreplan import presets
-from foreplan.commands.common import AgentName, Directory, Json, Result, Utd, at_utd, display, extended, finish
-from foreplan.core.errors import UsageError, unknown
+from foreplan.commands.common import AgentName, Directory, Json, Result, Utd, at_utd, display, finish, with_agent
+from foreplan.core.errors import UsageError
 from foreplan.run.settings import Settings
 
 
@@ -35,17 +34,7 @@ class Train:
 
     @staticmethod
     def of(argv: Sequence[str]) -> "type[Train]":
-        """The options of `train` with those of the agent that the command line names, if it names one."""
-        name = next((word for word in argv if word in presets.AGENTS), None)
-        if name is None:
-            word = next((word for word in argv if not word.startswith("-")), None)
-            if word is not None:
-                raise unknown("agent", word, presets.AGENTS)
-            return Train
-        size = next((value for word, value in itertools.pairwise(argv) if word == "--size"), None)
-        agent = presets.preset(name, size)
-        fields = [("agent", type(agent), dataclasses.field(default=agent))]
-        return extended(Train, fields)
+        return with_agent(Train, argv)
 
     def __call__(self) -> Result:
         from foreplan import guard
