@@ -73,6 +73,16 @@ def test_a_sweep_takes_the_options_of_its_agent(tmp_path) -> None:
     ]
 
 
+def test_a_sweep_does_not_go_on_with_other_options(capsys, tmp_path) -> None:
+    run = tmp_path / "sweep" / "utd0.5-s0"
+    assert said(capsys, "train", "toy", "toys:walk", *SHORT, "--utd", 0.5, "--out", run)[0] == 0
+    line = ("sweep", "toy", "toys:walk", *SHORT, "--utd", 0.5, "--out", run.parent)
+    assert said(capsys, *line)[0] == 0  # all there is: it is finished
+    code, _, err = said(capsys, *line, "--agent.nested.rate", 0.5)
+    assert (code, len(err)) == (2, 1)
+    assert "was begun with agent.nested.rate" in err[0]
+
+
 def test_an_environment_that_cannot_be_drawn_is_no_failure(capsys, tmp_path) -> None:
     code, out, _ = said(capsys, "train", "toy", "toys:blind", *SHORT, "--out", "blind")
     assert code == 0

@@ -1,4 +1,4 @@
-"""A sweep: every run is made, in processes, and called again it makes only what is missing."""
+"""A sweep: every run is made, in processes, and called again it makes what is missing."""
 
 import io
 import shutil
@@ -21,7 +21,7 @@ def cells(out: Path) -> list[Cell]:
 
 
 @pytest.mark.slow
-def test_a_sweep_makes_every_run_and_then_only_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sweep_makes_every_run_and_then_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=":")  # the worker imports toys
     asked = cells(tmp_path)
     assert sweep(asked, 2, "toy", lambda: None) == []
@@ -36,6 +36,9 @@ def test_a_sweep_makes_every_run_and_then_only_what_is_missing(tmp_path: Path, m
     assert [cell.process is None for cell in again] == [True, False]
     assert [len(run["returns"]) for run in results(again)] == [2, 2]
     assert (asked[0].out / "eval.jsonl").read_bytes() == before[0]
+    longer = [replace(cell, settings=replace(cell.settings, steps=180), process=None) for cell in again]
+    assert sweep(longer, 2, "toy", lambda: None) == []
+    assert [last(cell.out / "metrics.jsonl")["env_steps"] for cell in longer] == [180, 180]
 
 
 def test_the_table_fits_80_columns(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import tyro
 
 from foreplan import presets
 from foreplan.commands.common import AgentName, Json, Result, Utd, at_utd, with_agent
+from foreplan.core.errors import UsageError
 from foreplan.run.settings import Settings
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ class Sweep:
     """Train an agent at several UTD ratios and seeds, a few runs at a time, and compare them.
 
     `foreplan sweep AGENT ENV --help` also lists the agent's own options.
-    Called again, it continues what was interrupted.
+    Called again, it continues what was interrupted, or with more --steps what was finished.
     """
 
     name: AgentName
@@ -50,6 +51,7 @@ class Sweep:
         agent = self.agent or presets.preset(self.name)  # which raises: only an unknown name leaves it None
         out = self.out or Path("runs") / f"sweep-{self.name}-{self.settings.env}".replace("/", "-").replace(":", "-")
         cells = [self.cell(agent, utd, i, out) for utd in self.utd for i in range(self.seeds)]
+        refuse_changed(cells)
         with Live(get_renderable=lambda: table(cells, "UTD"), refresh_per_second=1) as live:
             failed = sweep(cells, self.jobs, self.name, live.refresh if sys.stdout.isatty() else lambda: None)
         done = [cell.out for cell in cells if cell not in failed]
@@ -65,3 +67,22 @@ class Sweep:
         label, seed = utd if isinstance(utd, str) else f"{utd:g}", self.settings.seed + number
         agent, settings = at_utd(utd, agent, self.settings)
         return Cell(label, agent, dataclasses.replace(settings, seed=seed), out / f"utd{label}-s{seed}")
+
+
+def refuse_changed(cells: "Sequence[Cell]") -> None:
+    """Raise UsageError where a run was begun with other options than it would be continued with."""
+    from foreplan.insight.page import flat
+    from foreplan.run.settings import encode, read_config
+
+    for cell in cells:
+        if not (cell.out / "config.json").is_file():
+            continue
+        agent, settings, _ = read_config(cell.out)
+        before = flat({"agent": encode(agent), "run": dataclasses.asdict(settings)})
+        now = flat({"agent": encode(cell.agent), "run": dataclasses.asdict(cell.settings)})
+        for name in sorted((before.keys() | now.keys()) - {"run.steps"}):
+            if before.get(name) != now.get(name):
+                raise UsageError(
+                    f"{cell.out} was begun with {name} {before.get(name)}, not {now.get(name)}; accepted: the same"
+                    " options, or another --out"
+                )

@@ -94,7 +94,7 @@ def work(agent: Agent, settings: Settings, out: Path, name: str) -> None:
         contextlib.redirect_stderr(log),
     ):
         if (out / "config.json").is_file():
-            resume(out)
+            resume(out, steps=settings.steps)
         else:
             train(agent, settings, out, name=name)
 
