@@ -80,7 +80,7 @@ MODEL_BASED = MBPO(
     network=WorldNetwork(members=3, elites=2, layers=2, width=32, head_layers=1, head_width=16),
     fitting=WorldFitting(Fitting(batch_size=16, max_epochs=3), targets="delta"),
     rollouts=Rollouts(every=10, number=4, capacity=100),
-    real_ratio=0.25,
+    real_ratio="auto",
     min_seed_steps=20,
 )
 

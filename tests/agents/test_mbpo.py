@@ -12,11 +12,13 @@ import pytest
 from cases import MODEL_BASED
 from probes import remember
 
-from foreplan.agents.mbpo import MBPO, Learner, Rollouts, Schedule, disagreement
+from foreplan.agents.mbpo import MBPO, Learner, Rollouts, Schedule
+from foreplan.agents.mbpo_parts import disagreement, foretold
 from foreplan.core.errors import Diverged, UsageError
+from foreplan.core.fitting import Fitting
 from foreplan.core.replay import Replay
 from foreplan.core.types import Spec
-from foreplan.worlds.ensemble import EnsembleWorld
+from foreplan.worlds.ensemble import EnsembleWorld, Member
 
 SPEC = Spec(obs_shape=(2,), action_dim=1, num_envs=1)
 KEY = jax.random.key(0)
@@ -106,6 +108,37 @@ def test_a_batch_has_its_share_of_real_transitions(monkeypatch: pytest.MonkeyPat
     assert float(metrics["target"]) == pytest.approx(1.0 - ratio, abs=1e-6)
 
 
+def test_an_automatic_ratio_is_that_of_the_learner(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As above: real rewards are 0, imagined ones 1."""
+    counting(monkeypatch, last=np.inf)
+    agent = replace(MODEL_BASED, real_ratio="auto", sac=replace(MODEL_BASED.sac, discount=0.0))
+    learner = agent.init(SPEC, KEY)
+    assert float(learner.real) == 1.0  # until there is a model
+    imagined, _ = agent.branch(learner, zeros(), KEY)
+    learner = eqx.tree_at(lambda it: (it.imagined, it.real), learner, (imagined, jnp.float32(0.25)))
+    _, metrics = agent.learn(learner, zeros(), KEY, 1)
+    assert float(metrics["target"]) == pytest.approx(0.75, abs=1e-6)
+
+
+@pytest.mark.parametrize(("error", "known"), [(0.0, 1.0), (0.5, 0.75), (2.0, 0.0)])
+def test_what_the_model_foretells_of_a_td_error(monkeypatch: pytest.MonkeyPatch, error: float, known: float) -> None:
+    """The action, +1 or -1, is the next observation and its value: TD errors have a variance of 1, and a model that is
+    wrong by `error` foretells 1 - error^2 of it."""
+    action = np.where(np.arange(40) % 2, 1.0, -1.0)
+    replay = Replay.create(SPEC, 64)
+    for t in range(40):
+        after = np.full(2, action[t], np.float32)
+        replay = remember(
+            replay, [(np.zeros(2, np.float32), 0.0, False, t % 5 == 4, after)], action[t] * np.ones((1, 1)), t // 5
+        )
+    monkeypatch.setattr(Member, "predict", lambda self, obs, action: (action[0] + error + jnp.zeros(2), jnp.ones(2)))
+    monkeypatch.setattr(Member, "reward", lambda self, obs, action, after: jnp.zeros(()))
+    monkeypatch.setattr(Member, "going_on", lambda self, obs, action, after: jnp.ones(()))
+    world = MODEL_BASED.init(SPEC, KEY).world
+    share = foretold(world, lambda obs: obs[:, 0], replay, Fitting(hold_out=0.0), discount=1.0)
+    assert float(share) == pytest.approx(known, abs=1e-5)
+
+
 @pytest.mark.parametrize(("cloning", "learned"), [(4.0, True), (0.0, False)])
 def test_the_policy_is_pulled_towards_demonstrations_alone(cloning: float, learned: bool) -> None:
     """Every reward is 1, so that no action is better; demonstrations do 0.6, all else 0."""
@@ -167,7 +200,7 @@ def test_refitting_is_deterministic_and_fills_the_buffer() -> None:
 @pytest.mark.parametrize(
     ("make", "complaint"),
     [
-        (lambda: replace(MODEL_BASED, real_ratio=1.5), "real-ratio is 1.5; accepted: numbers from 0 to 1"),
+        (lambda: replace(MODEL_BASED, real_ratio=1.5), "real-ratio is 1.5; accepted: numbers from 0 to 1, or auto"),
         (lambda: replace(MODEL_BASED, real_ratio=-0.1), "real-ratio is -0.1"),
         (
             lambda: replace(MODEL_BASED, terminated="ends:vector").init(SPEC, KEY),

@@ -14,21 +14,24 @@ and thinned by it.
 
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float32, Int32, PRNGKeyArray
 
+from foreplan.agents.mbpo_parts import check_finite, disagreement, foretold
 from foreplan.agents.sac import SAC
-from foreplan.agents.sac_parts import Data, Entropy
+from foreplan.agents.sac_parts import Critic, Data, Entropy
 from foreplan.agents.sac_parts import Learner as Policy
-from foreplan.core.errors import Diverged, UsageError
+from foreplan.core.errors import UsageError
+from foreplan.core.fitting import Fitting, over
 from foreplan.core.learning import repeat_updates
 from foreplan.core.replay import Replay, Window, extend, sample
 from foreplan.core.types import LearnedParts, Metrics, Spec, Step, TimeStep
-from foreplan.worlds.ensemble import EnsembleWorld, Member, Network
+from foreplan.nn.network import Architecture
+from foreplan.worlds.ensemble import EnsembleWorld, Network
 from foreplan.worlds.fitting import WorldFitting, refit
 
 
@@ -79,6 +82,7 @@ class Learner(eqx.Module):
     sac: Policy
     world: EnsembleWorld
     imagined: Replay
+    real: Float32[Array, ""]  # share of each batch
 
 
 @dataclass(frozen=True)
@@ -88,13 +92,13 @@ class MBPO:
     fitting: WorldFitting = field(default_factory=WorldFitting)
     rollouts: Rollouts = field(default_factory=Rollouts)
     terminated: str = "learned"  # or a user's function of one (obs, action, next obs), "module:function", in JAX
-    real_ratio: float = 0.05  # of each batch
+    real_ratio: float | Literal["auto"] = 0.05  # of each batch; auto: all but what the model foretells (`foretold`)
     utd: float = 20.0  # gradient updates a decision
     min_seed_steps: int = 1000  # decisions at random before learning
 
     def __post_init__(self) -> None:
-        if not 0 <= self.real_ratio <= 1:
-            raise UsageError(f"real-ratio is {self.real_ratio}; accepted: numbers from 0 to 1")
+        if self.real_ratio != "auto" and not 0 <= self.real_ratio <= 1:
+            raise UsageError(f"real-ratio is {self.real_ratio}; accepted: numbers from 0 to 1, or auto")
         if self.sac.data.n_step != 1:
             raise UsageError(f"n-step is {self.sac.data.n_step}; accepted by MBPO: 1, for the model's steps are single")
 
@@ -104,6 +108,7 @@ class MBPO:
             sac=self.sac.init(spec, policy_key),
             world=EnsembleWorld.create(spec, self.network, world_key, terminated=self.terminated),
             imagined=Replay.create(replace(spec, num_envs=1), self.rollouts.capacity),
+            real=jnp.float32(1.0 if self.real_ratio == "auto" else self.real_ratio),
         )
 
     def seed_steps(self, spec: Spec) -> int:
@@ -130,10 +135,21 @@ class MBPO:
         fit_key, branch_key, check_key = jax.random.split(key, 3)
         world, metrics = refit(learner.world, replay, self.fitting, fit_key)
         check_finite(world, sample(replay, 256, 1, check_key))
-        imagined, branched = self.branch(replace(learner, world=world), replay, branch_key)
-        return replace(learner, world=world, imagined=imagined), {
-            f"model_{k}": v for k, v in metrics.items()
-        } | branched
+        learner = replace(learner, world=world)
+        imagined, branched = self.branch(learner, replay, branch_key)
+        metrics = {f"model_{name}": value for name, value in metrics.items()} | branched
+        if self.real_ratio == "auto":
+            real = self.real_share(learner, replay)
+            learner, metrics = replace(learner, real=real), metrics | {"real_ratio": real}
+        return replace(learner, imagined=imagined), metrics
+
+    @partial(jax.jit, static_argnames="self")
+    def real_share(self, learner: Learner, replay: Replay) -> Float32[Array, ""]:
+        """1 where the model foretells nothing of what is held out, 0.05, the paper's ratio, where it foretells all."""
+        known = foretold(
+            learner.world, partial(self.sac.value, learner.sac), replay, self.fitting.fitting, self.sac.discount
+        )
+        return jnp.maximum(0.05, 1.0 - known)
 
     # ------------------------------------------------------------------ 3. branch off
     @partial(jax.jit, static_argnames="self")
@@ -187,16 +203,22 @@ class MBPO:
     @partial(jax.jit, static_argnames=("self", "num_updates"), donate_argnames="learner")
     def learn(self, learner: Learner, replay: Replay, key: PRNGKeyArray, num_updates: int) -> tuple[Learner, Metrics]:
         """Every batch has `real_ratio` of real transitions, the rest are imagined."""
-        real = round(self.real_ratio * self.sac.data.batch_size)
+        size, auto = self.sac.data.batch_size, self.real_ratio == "auto"
+        real = size if self.real_ratio == "auto" else round(self.real_ratio * size)  # drawn; auto: some are replaced
 
         def update(policy: Policy, window: Window, key: PRNGKeyArray) -> tuple[Policy, Metrics]:
             sample_key, update_key = jax.random.split(key)
-            imagined = sample(learner.imagined, self.sac.data.batch_size - real, 1, sample_key)
+            imagined = sample(learner.imagined, size if auto else size - real, 1, sample_key)
             if window.demo is not None:
                 imagined = replace(imagined, demo=jnp.zeros(imagined.reward.shape[0], jnp.bool_))
             window = replace(window, extras={})  # the model imagines none
-            both = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), window, imagined)
-            return self.sac.update(policy, both, update_key)
+            return self.sac.update(policy, jax.tree.map(mixed, window, imagined), update_key)
+
+        def mixed(real: Array, imagined: Array) -> Array:
+            if not auto:
+                return jnp.concatenate([real, imagined])
+            kept = jnp.arange(size, dtype=jnp.int32) < jnp.round(learner.real * size).astype(jnp.int32)
+            return jnp.where(over(kept, real), real, imagined)
 
         policy, metrics = repeat_updates(
             update,
@@ -216,35 +238,6 @@ class MBPO:
         return self.sac.hold_out_losses(learner.sac, replay, key)
 
 
-def disagreement(
-    world: EnsembleWorld, obs: Float32[Array, "n obs"], action: Float32[Array, "n action"]
-) -> Float32[Array, "n"]:
-    """How far the elites' predictions of the next observation lie apart: the standard deviation between them, in the
-    targets' units, averaged over dimensions."""
-
-    def predict(member: Member) -> Float32[Array, "n obs"]:
-        return jax.vmap(member.predict)(obs, action)[0] / member.scaling.target_std[None]
-
-    return jnp.mean(jnp.std(jax.lax.map(predict, world.members(world.elites)), axis=0), axis=1)
-
-
-def check_finite(world: EnsembleWorld, window: Window) -> None:
-    """Raise Diverged where a member's prediction of a dimension, or of the reward, is not a number."""
-    members = world.members(jnp.arange(world.num_members, dtype=jnp.int32))
-
-    def predict(member: Member) -> Float32[Array, "obs_and_reward"]:
-        obs, action = window.obs[:, 0], window.action[:, 0]
-        after = jax.vmap(member.predict)(obs, action)[0]
-        reward = jax.vmap(member.reward)(obs, action, window.obs[:, 1])
-        return jnp.sum(jnp.concatenate([after, reward[:, None]], axis=1), axis=0)
-
-    wrong = ~np.isfinite(np.asarray(jax.device_get(jax.jit(partial(jax.lax.map, predict))(members))))
-    if wrong.any():
-        member, dimension = (int(i) for i in np.argwhere(wrong)[0])
-        what = "the reward" if dimension == wrong.shape[1] - 1 else f"dimension {dimension} of the next observation"
-        raise Diverged(f"member {member} of the model no longer gives numbers for {what}: its fit has diverged")
-
-
 def _official(target: float, utd: float = 20.0, **schedule: int) -> MBPO:
     """As the authors set it for a task: the entropy's target in nats of a whole action, and the rollouts' schedule."""
     official = SAC(entropy=Entropy(target=target), data=Data(batch_size=256))
@@ -257,7 +250,12 @@ def _official(target: float, utd: float = 20.0, **schedule: int) -> MBPO:
 
 
 SIZES = {
-    "default": MBPO(),  # fewer rollouts and random steps than the paper's; the entropy's target is -1 a dimension
+    "default": MBPO(  # ours: each batch is as real as the model is unable
+        sac=SAC(critic=Critic(Architecture("layer-norm")), entropy=Entropy(per_dimension=-0.5)),
+        fitting=WorldFitting(Fitting(patience=2)),
+        real_ratio="auto",
+        utd=10.0,
+    ),
     "small": MBPO(  # for tasks of a few thousand steps: the model is fitted early and often
         sac=SAC(entropy=Entropy(initial=0.1, target=-0.05)),
         rollouts=Rollouts(every=100, number=200, schedule=Schedule(shortest=2, longest=5, begin=500, end=2000)),

@@ -1,0 +1,73 @@
+"""What MBPO asks of its model: how far the elites disagree, how much of what matters to the critics they foretell, and
+whether they still give numbers."""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float32
+
+from foreplan.core.errors import Diverged
+from foreplan.core.fitting import Fitting, Split, transitions
+from foreplan.core.replay import Replay, Window
+from foreplan.worlds.ensemble import EnsembleWorld, Member
+
+
+def disagreement(
+    world: EnsembleWorld, obs: Float32[Array, "n obs"], action: Float32[Array, "n action"]
+) -> Float32[Array, "n"]:
+    """How far the elites' predictions of the next observation lie apart: the standard deviation between them, in the
+    targets' units, averaged over dimensions."""
+
+    def predict(member: Member) -> Float32[Array, "n obs"]:
+        return jax.vmap(member.predict)(obs, action)[0] / member.scaling.target_std[None]
+
+    return jnp.mean(jnp.std(jax.lax.map(predict, world.members(world.elites)), axis=0), axis=1)
+
+
+def check_finite(world: EnsembleWorld, window: Window) -> None:
+    """Raise Diverged where a member's prediction of a dimension, or of the reward, is not a number."""
+    members = world.members(jnp.arange(world.num_members, dtype=jnp.int32))
+
+    def predict(member: Member) -> Float32[Array, "obs_and_reward"]:
+        obs, action = window.obs[:, 0], window.action[:, 0]
+        after = jax.vmap(member.predict)(obs, action)[0]
+        reward = jax.vmap(member.reward)(obs, action, window.obs[:, 1])
+        return jnp.sum(jnp.concatenate([after, reward[:, None]], axis=1), axis=0)
+
+    wrong = ~np.isfinite(np.asarray(jax.device_get(jax.jit(partial(jax.lax.map, predict))(members))))
+    if wrong.any():
+        member, dimension = (int(i) for i in np.argwhere(wrong)[0])
+        what = "the reward" if dimension == wrong.shape[1] - 1 else f"dimension {dimension} of the next observation"
+        raise Diverged(f"member {member} of the model no longer gives numbers for {what}: its fit has diverged")
+
+
+def foretold(
+    world: EnsembleWorld,
+    value: Callable[[Float32[Array, "n obs"]], Float32[Array, "n"]],
+    replay: Replay,
+    fitting: Fitting,
+    discount: float,
+    number: int = 1024,
+) -> Float32[Array, ""]:
+    """The share of the variance of temporal-difference errors, on transitions that are held out, that an elite
+    foretells; the mean over the elites, 0 where they know less than that mean.
+
+    r + discount V(s') - V(s) is what an action changes, so a policy can learn from a model what this says it knows.
+    """
+    split, data = Split.of(replay, fitting), transitions(replay)
+    at = split.held[jnp.arange(number, dtype=jnp.int32) * split.num_held // number]  # evenly spread
+    obs, action, after, reward = (jnp.asarray(leaf)[at] for leaf in (data.obs, data.action, data.next_obs, data.reward))
+    now, going_on = value(obs), 1.0 - jnp.asarray(data.terminated)[at].astype(jnp.float32)
+    true = reward + discount * going_on * value(after) - now
+
+    def known(member: Member) -> Float32[Array, ""]:
+        after = jax.vmap(member.predict)(obs, action)[0]
+        going_on = jax.vmap(member.going_on)(obs, action, after)
+        said = jax.vmap(member.reward)(obs, action, after) + discount * going_on * value(after) - now
+        return 1.0 - jnp.mean((said - true) ** 2) / jnp.maximum(jnp.var(true), 1e-12)
+
+    shares = jax.lax.map(known, world.members(world.elites))
+    return jnp.nan_to_num(jnp.maximum(0.0, jnp.mean(shares)))
