@@ -140,7 +140,8 @@ class MBPO:
         metrics = {f"model_{name}": value for name, value in metrics.items()} | branched
         if self.real_ratio == "auto":
             real = self.real_share(learner, replay)
-            learner, metrics = replace(learner, real=real), metrics | {"real_ratio": real}
+            metrics |= {"real_ratio": jnp.copy(real)}  # the learner's own is donated before it is logged
+            learner = replace(learner, real=real)
         return replace(learner, imagined=imagined), metrics
 
     @partial(jax.jit, static_argnames="self")
