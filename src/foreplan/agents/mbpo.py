@@ -147,9 +147,8 @@ class MBPO:
     @partial(jax.jit, static_argnames="self")
     def real_share(self, learner: Learner, replay: Replay) -> Float32[Array, ""]:
         """1 where the model foretells nothing of what is held out, 0.05, the paper's ratio, where it foretells all."""
-        known = foretold(
-            learner.world, partial(self.sac.value, learner.sac), replay, self.fitting.fitting, self.sac.discount
-        )
+        _, value = self.sac.parts(learner.sac)["value"]  # in the units of rewards
+        known = foretold(learner.world, jax.vmap(value), replay, self.fitting.fitting, self.sac.discount)
         return jnp.maximum(0.05, 1.0 - known)
 
     # ------------------------------------------------------------------ 3. branch off
@@ -251,7 +250,7 @@ def _official(target: float, utd: float = 20.0, **schedule: int) -> MBPO:
 
 
 SIZES = {
-    "default": MBPO(  # ours: each batch is as real as the model is unable
+    "default": MBPO(  # ours, for tasks that one has not met
         sac=SAC(critic=Critic(Architecture("layer-norm")), entropy=Entropy(per_dimension=-0.5)),
         fitting=WorldFitting(Fitting(patience=2)),
         real_ratio="auto",

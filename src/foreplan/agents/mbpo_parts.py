@@ -53,7 +53,7 @@ def foretold(
     number: int = 1024,
 ) -> Float32[Array, ""]:
     """The share of the variance of temporal-difference errors, on transitions that are held out, that an elite
-    foretells; the mean over the elites, 0 where they know less than that mean.
+    foretells; on average over the elites, and 0 where it would be better to say the same of all transitions.
 
     r + discount V(s') - V(s) is what an action changes, so a policy can learn from a model what this says it knows.
     """
