@@ -24,7 +24,7 @@ from foreplan.run.saved import Saved
 
 
 @eqx.filter_jit
-def foretold(world: Any, obs: jax.Array, action: jax.Array) -> tuple[jax.Array, jax.Array]:
+def imagined(world: Any, obs: jax.Array, action: jax.Array) -> tuple[jax.Array, jax.Array]:
     """(next observations, rewards) of a batch, means over the elites."""
 
     def one(member: Any) -> tuple[jax.Array, jax.Array]:
@@ -53,7 +53,7 @@ def differences(saved: Saved, states: int, at_random: bool, seed: int) -> tuple[
                 outcomes.append(np.append(after.obs[0], after.reward[0]))
                 actions.append(action[0])
             obs = jnp.asarray(np.repeat(np.asarray(timestep.obs, np.float32), 2, axis=0))
-            told = foretold(learner.world, obs, jnp.asarray(np.stack(actions)))
+            told = imagined(learner.world, obs, jnp.asarray(np.stack(actions)))
             true.append(outcomes[0] - outcomes[1])
             said.append(np.append(told[0][0] - told[0][1], told[1][0] - told[1][1]))
             if after.terminated[0] or after.truncated[0]:

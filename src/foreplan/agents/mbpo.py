@@ -203,19 +203,19 @@ class MBPO:
     @partial(jax.jit, static_argnames=("self", "num_updates"), donate_argnames="learner")
     def learn(self, learner: Learner, replay: Replay, key: PRNGKeyArray, num_updates: int) -> tuple[Learner, Metrics]:
         """Every batch has `real_ratio` of real transitions, the rest are imagined."""
-        size, auto = self.sac.data.batch_size, self.real_ratio == "auto"
-        real = size if self.real_ratio == "auto" else round(self.real_ratio * size)  # drawn; auto: some are replaced
+        size = self.sac.data.batch_size
+        fixed = None if self.real_ratio == "auto" else round(self.real_ratio * size)
 
         def update(policy: Policy, window: Window, key: PRNGKeyArray) -> tuple[Policy, Metrics]:
             sample_key, update_key = jax.random.split(key)
-            imagined = sample(learner.imagined, size if auto else size - real, 1, sample_key)
+            imagined = sample(learner.imagined, size - (fixed or 0), 1, sample_key)
             if window.demo is not None:
                 imagined = replace(imagined, demo=jnp.zeros(imagined.reward.shape[0], jnp.bool_))
             window = replace(window, extras={})  # the model imagines none
             return self.sac.update(policy, jax.tree.map(mixed, window, imagined), update_key)
 
         def mixed(real: Array, imagined: Array) -> Array:
-            if not auto:
+            if fixed is not None:
                 return jnp.concatenate([real, imagined])
             kept = jnp.arange(size, dtype=jnp.int32) < jnp.round(learner.real * size).astype(jnp.int32)
             return jnp.where(over(kept, real), real, imagined)
@@ -226,7 +226,7 @@ class MBPO:
             replay,
             key,
             num_updates=num_updates,
-            batch_size=real,
+            batch_size=size if fixed is None else fixed,
             horizon=1,
         )
         return replace(learner, sac=policy), metrics

@@ -7,7 +7,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float32
+from jaxtyping import Array, Float32, Int32
 
 from foreplan.core.errors import Diverged
 from foreplan.core.fitting import Fitting, Split, transitions
@@ -50,24 +50,27 @@ def foretold(
     replay: Replay,
     fitting: Fitting,
     discount: float,
-    number: int = 1024,
 ) -> Float32[Array, ""]:
     """The share of the variance of temporal-difference errors, on transitions that are held out, that an elite
     foretells; on average over the elites, and 0 where it would be better to say the same of all transitions.
 
     r + discount V(s') - V(s) is what an action changes, so a policy can learn from a model what this says it knows.
     """
-    split, data = Split.of(replay, fitting), transitions(replay)
-    at = split.held[jnp.arange(number, dtype=jnp.int32) * split.num_held // number]  # evenly spread
-    obs, action, after, reward = (jnp.asarray(leaf)[at] for leaf in (data.obs, data.action, data.next_obs, data.reward))
-    now, going_on = value(obs), 1.0 - jnp.asarray(data.terminated)[at].astype(jnp.float32)
-    true = reward + discount * going_on * value(after) - now
+    data, elites = transitions(replay), world.members(world.elites)
 
-    def known(member: Member) -> Float32[Array, ""]:
-        after = jax.vmap(member.predict)(obs, action)[0]
-        going_on = jax.vmap(member.going_on)(obs, action, after)
-        said = jax.vmap(member.reward)(obs, action, after) + discount * going_on * value(after) - now
-        return 1.0 - jnp.mean((said - true) ** 2) / jnp.maximum(jnp.var(true), 1e-12)
+    def compared(at: Int32[Array, "n"]) -> dict[str, Array]:
+        step = jax.tree.map(lambda leaf: jnp.asarray(leaf)[at], data)
+        now, going_on = value(step.obs), 1.0 - step.terminated.astype(jnp.float32)
+        true = step.reward + discount * going_on * value(step.next_obs) - now
 
-    shares = jax.lax.map(known, world.members(world.elites))
-    return jnp.nan_to_num(jnp.maximum(0.0, jnp.mean(shares)))
+        def error(member: Member) -> Float32[Array, "n"]:
+            after = jax.vmap(member.predict)(step.obs, step.action)[0]
+            reward = jax.vmap(member.reward)(step.obs, step.action, after)
+            going_on = jax.vmap(member.going_on)(step.obs, step.action, after)
+            return reward + discount * going_on * value(after) - now - true
+
+        return {"true": true, "square": true**2, "wrong": jnp.mean(jax.lax.map(error, elites) ** 2, axis=0)}
+
+    found = Split.of(replay, fitting).mean(compared, fitting.max_held)
+    variance = jnp.maximum(found["square"] - found["true"] ** 2, 1e-12)
+    return jnp.nan_to_num(jnp.maximum(0.0, 1.0 - found["wrong"] / variance))
