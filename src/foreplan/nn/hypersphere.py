@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float32, PRNGKeyArray
 
-from foreplan.nn.nets import turned
+from foreplan.nn.nets import product
 from foreplan.nn.network import Network
 
 SHIFT = 3.0  # a constant input, so that the length of the input is not lost where it is brought to unit length
@@ -31,7 +31,7 @@ class Dense(eqx.Module):
         self.scale, self.initial = jnp.full((outputs,), outputs**-0.5, jnp.float32), initial * outputs**0.5
 
     def __call__(self, x: Float32[Array, "in"]) -> Float32[Array, "out"]:
-        return (x @ turned(self.weight)) * (self.scale * self.initial)
+        return product(x, self.weight) * (self.scale * self.initial)
 
 
 class Residual(eqx.Module):

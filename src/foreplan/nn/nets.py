@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float32, PRNGKeyArray
 
+from foreplan.nn import half
+
 E = TypeVar("E", bound="Ensemble")
 Activation = Callable[[Float32[Array, "*n"]], Float32[Array, "*n"]]
 
@@ -115,6 +117,11 @@ def turned(weight: Float32[Array, "out in"]) -> Float32[Array, "in out"]:
     return jax.lax.optimization_barrier(weight.T) if 2 * inputs <= outputs else weight.T
 
 
+def product(x: Float32[Array, "in"], weight: Float32[Array, "out in"]) -> Float32[Array, "out"]:
+    """W x, in the precision that `jax.default_matmul_precision` sets."""
+    return half.product(x, weight) if half.wanted() else x @ turned(weight)
+
+
 class Linear(eqx.Module):
     """W x + b, W truncated normal with standard deviation `std` (before truncation at two of them) or, where that is
     None, orthogonal; b zero."""
@@ -130,7 +137,7 @@ class Linear(eqx.Module):
         self.bias = jnp.zeros((outputs,), jnp.float32)
 
     def __call__(self, x: Float32[Array, "in"]) -> Float32[Array, "out"]:
-        return x @ turned(self.weight) + self.bias
+        return product(x, self.weight) + self.bias
 
 
 class Block(eqx.Module):

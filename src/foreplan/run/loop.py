@@ -11,10 +11,12 @@
 A turn stands in `turn.py`, what happens between two turns in `upkeep.py`.
 """
 
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import jax
 
 from foreplan.core.errors import EnvError, UsageError
 from foreplan.core.types import Agent, VectorEnv
@@ -53,7 +55,11 @@ def train(
     check_agent(agent, settings)
     if settings.tensorboard:
         summary_writer()  # which raises, where it is not installed, before anything is written
-    with closing(_training_env(settings, make_env)) as env, display or Plain() as display:
+    with (
+        closing(_training_env(settings, make_env)) as env,
+        display or Plain() as display,
+        _products(settings),
+    ):
         check_actions(agent, settings.env, env.spec)
         check_data(agent, settings, env.spec)
         lessons = taught(agent, env)
@@ -81,6 +87,7 @@ def resume(
         closing(_training_env(settings, make_env)) as env,
         display or Plain() as display,
         closing(Log(out, settings.tensorboard)) as log,
+        _products(settings),
     ):
         agent = taught(agent, env)
         watch, keys = Stopwatch(display.compiling), Keys(settings.seed)
@@ -103,6 +110,11 @@ def _training_env(settings: Settings, make_env: MakeEnv) -> VectorEnv:
     return make_env(
         settings.env, num_envs=settings.num_envs, action_repeat=settings.action_repeat, asynchronous=asynchronous
     )
+
+
+def _products(settings: Settings) -> AbstractContextManager[Any]:
+    """In which precision networks multiply, where the settings say it."""
+    return jax.default_matmul_precision(settings.precision) if settings.precision else nullcontext()
 
 
 def _train(run: Run) -> None:

@@ -66,6 +66,7 @@ class Settings:
     keep: int = 3  # checkpoints
     buffer: int = 1_000_000  # transitions in the replay buffer, at most
     tensorboard: bool = False  # also write TensorBoard's files
+    precision: Literal["bfloat16"] | None = None  # of what networks multiply; sums stay float32. None: JAX's own
     warm: Annotated[Warm, tyro.conf.OmitArgPrefixes] = field(default_factory=Warm)
     adapt: Annotated[Adapt, tyro.conf.OmitArgPrefixes] = field(default_factory=Adapt)
 
