@@ -120,6 +120,22 @@ def test_an_automatic_ratio_is_that_of_the_learner(monkeypatch: pytest.MonkeyPat
     assert float(metrics["target"]) == pytest.approx(0.75, abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("utd", "known", "real"), [(0.5, 1.0, 1.0), (2.0, 0.6, 0.7), (20.0, 1.0, 0.05), (40.0, 0.0, 1.0)]
+)
+def test_a_batch_a_decision_is_real(monkeypatch: pytest.MonkeyPatch, utd: float, known: float, real: float) -> None:
+    monkeypatch.setattr("foreplan.agents.mbpo.foretold", lambda *_: jnp.float32(known))
+    agent = replace(MODEL_BASED, real_ratio="auto", utd=utd)
+    assert float(agent.real_share(agent.init(SPEC, KEY), zeros())) == pytest.approx(real)
+
+
+def test_an_automatic_ratio_follows_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MBPO, "real_share", lambda *_: jnp.float32(0.5))
+    agent = replace(MODEL_BASED, real_ratio="auto")
+    learner, metrics = agent.refit(agent.init(SPEC, KEY), zeros(), KEY)
+    assert float(learner.real) == float(metrics["real_ratio"]) == pytest.approx(0.95)
+
+
 @pytest.mark.parametrize(("error", "known"), [(0.0, 1.0), (0.5, 0.75), (2.0, 0.0)])
 def test_what_the_model_foretells_of_a_td_error(monkeypatch: pytest.MonkeyPatch, error: float, known: float) -> None:
     """The action, +1 or -1, is the next observation and its value: TD errors have a variance of 1, and a model that is

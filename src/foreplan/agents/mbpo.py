@@ -34,6 +34,10 @@ from foreplan.nn.network import Architecture
 from foreplan.worlds.ensemble import EnsembleWorld, Network
 from foreplan.worlds.fitting import WorldFitting, refit
 
+SLOWLY = (
+    0.1  # how fast the automatic real ratio follows what one fit says, judged by the few episodes that are held out
+)
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -139,17 +143,19 @@ class MBPO:
         imagined, branched = self.branch(learner, replay, branch_key)
         metrics = {f"model_{name}": value for name, value in metrics.items()} | branched
         if self.real_ratio == "auto":
-            real = self.real_share(learner, replay)
+            real = learner.real + SLOWLY * (self.real_share(learner, replay) - learner.real)
             metrics |= {"real_ratio": jnp.copy(real)}  # the learner's own is donated before it is logged
             learner = replace(learner, real=real)
         return replace(learner, imagined=imagined), metrics
 
     @partial(jax.jit, static_argnames="self")
     def real_share(self, learner: Learner, replay: Replay) -> Float32[Array, ""]:
-        """1 where the model foretells nothing of what is held out, 0.05, the paper's ratio, where it foretells all."""
+        """1 where the model foretells nothing of what is held out. A batch a decision is real whatever it foretells:
+        new data, which no model betters; imagined ones take the place of further looks at the same."""
         _, value = self.sac.parts(learner.sac)["value"]  # in the units of rewards
         known = foretold(learner.world, jax.vmap(value), replay, self.fitting.fitting, self.sac.discount)
-        return jnp.maximum(0.05, 1.0 - known)
+        further = 1.0 - 1.0 / max(1.0, self.utd)
+        return jnp.maximum(0.05, 1.0 - known * further)
 
     # ------------------------------------------------------------------ 3. branch off
     @partial(jax.jit, static_argnames="self")
@@ -252,7 +258,8 @@ def _official(target: float, utd: float = 20.0, **schedule: int) -> MBPO:
 SIZES = {
     "default": MBPO(  # ours, for tasks that one has not met
         sac=SAC(critic=Critic(Architecture("layer-norm")), entropy=Entropy(per_dimension=-0.5)),
-        fitting=WorldFitting(Fitting(patience=2)),
+        network=Network(head_layers=4, head_width=200),
+        fitting=WorldFitting(Fitting(patience=2, averaging=0.003), decay=(0.0,)),
         real_ratio="auto",
         utd=10.0,
     ),
