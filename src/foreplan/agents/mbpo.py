@@ -34,9 +34,7 @@ from foreplan.nn.network import Architecture
 from foreplan.worlds.ensemble import EnsembleWorld, Network
 from foreplan.worlds.fitting import WorldFitting, refit
 
-SLOWLY = (
-    0.1  # how fast the automatic real ratio follows what one fit says, judged by the few episodes that are held out
-)
+SLOWLY = 0.1  # of the way to what one fit says, goes the automatic ratio: few held-out episodes are an unsure judge
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,7 @@ class MBPO:
     fitting: WorldFitting = field(default_factory=WorldFitting)
     rollouts: Rollouts = field(default_factory=Rollouts)
     terminated: str = "learned"  # or a user's function of one (obs, action, next obs), "module:function", in JAX
-    real_ratio: float | Literal["auto"] = 0.05  # of each batch; auto: all but what the model foretells (`foretold`)
+    real_ratio: float | Literal["auto"] = 0.05  # of each batch; auto: see `real_share`
     utd: float = 20.0  # gradient updates a decision
     min_seed_steps: int = 1000  # decisions at random before learning
 
