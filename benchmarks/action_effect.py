@@ -33,7 +33,7 @@ def imagined(world: Any, obs: jax.Array, action: jax.Array, true: jax.Array) -> 
         rewards = [jax.vmap(member.reward)(obs, action, next_obs) for next_obs in (after, true)]
         return jnp.concatenate([after, jnp.stack(rewards, axis=1)], axis=1)
 
-    return jax.tree.map(lambda x: jnp.mean(x, axis=0), jax.lax.map(one, world.members(world.elites)))
+    return jnp.mean(jax.lax.map(one, world.members(world.elites)), axis=0)
 
 
 def differences(saved: Saved, states: int, at_random: bool, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -210,9 +210,7 @@ def test_refitting_is_deterministic_and_fills_the_buffer() -> None:
     for one, other in zip(jax.tree.leaves(once), jax.tree.leaves(again), strict=True):
         np.testing.assert_array_equal(one, other)
     assert int(once.imagined.size) == 40
-    MODEL_BASED.learn(
-        once, zeros(), KEY, 1
-    )  # to which the learner is donated, while what the refit said is yet to be logged
+    MODEL_BASED.learn(once, zeros(), KEY, 1)  # the learner is donated, and what the refit said is yet to be logged
     assert all(np.isfinite(value) for value in metrics.values())
 
 

@@ -1,20 +1,12 @@
 """Products in bfloat16 against exact products of rounded factors, under every transformation that networks meet."""
 
-from dataclasses import replace
-
 import jax
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
 
-from foreplan.agents.sac import SAC
-from foreplan.agents.sac_parts import Critic
 from foreplan.nn.nets import MLP, Linear, product
-from foreplan.nn.network import Architecture
-from foreplan.run.loop import resume, train
-from foreplan.run.saved import Saved
-from foreplan.run.settings import Settings
 
 ROWS, INPUTS, OUTPUTS = 33, 20, 12
 RNG = np.random.default_rng(0)
@@ -95,19 +87,3 @@ def test_without_asking_nothing_is_rounded() -> None:
     with jax.default_matmul_precision("float32"):
         found = jax.vmap(layer)(single(X))
     np.testing.assert_allclose(found, single(X) @ layer.weight.T, rtol=1e-5, atol=1e-6)
-
-
-def test_a_run_learns_in_the_precision_it_is_told_and_goes_on_in_it(tmp_path) -> None:
-    agent = SAC(policy=Architecture(width=16), critic=Critic(Architecture(width=16)), min_seed_steps=20)
-    settings = Settings("jax/pendulum", steps=60, eval_every=60, eval_episodes=1, save_every=40, log_every=20)
-    half = replace(settings, precision="bfloat16")
-    with jax.default_matmul_precision("float32"):
-        train(agent, settings, tmp_path / "full")
-        train(agent, half, tmp_path / "whole")
-        train(agent, replace(half, steps=40), tmp_path / "parted")
-        resume(tmp_path / "parted", steps=60)
-    runs = ("full", "whole", "parted")
-    full, whole, parted = (jax.tree.leaves(Saved.open(tmp_path / run).parts["learner"]) for run in runs)
-    assert any((a != b).any() for a, b in zip(full, whole, strict=True))
-    for a, b in zip(whole, parted, strict=True):
-        np.testing.assert_array_equal(a, b)

@@ -58,7 +58,7 @@ def train(
     with (
         closing(_training_env(settings, make_env)) as env,
         display or Plain() as display,
-        _products(settings),
+        _precision(settings),
     ):
         check_actions(agent, settings.env, env.spec)
         check_data(agent, settings, env.spec)
@@ -87,7 +87,7 @@ def resume(
         closing(_training_env(settings, make_env)) as env,
         display or Plain() as display,
         closing(Log(out, settings.tensorboard)) as log,
-        _products(settings),
+        _precision(settings),
     ):
         agent = taught(agent, env)
         watch, keys = Stopwatch(display.compiling), Keys(settings.seed)
@@ -112,7 +112,7 @@ def _training_env(settings: Settings, make_env: MakeEnv) -> VectorEnv:
     )
 
 
-def _products(settings: Settings) -> AbstractContextManager[Any]:
+def _precision(settings: Settings) -> AbstractContextManager[Any]:
     """In which precision networks multiply, where the settings say it."""
     return jax.default_matmul_precision(settings.precision) if settings.precision else nullcontext()
 
