@@ -72,7 +72,7 @@ def by_vmap(world: EnsembleWorld, replay: Replay, steps: int, key: jax.Array) ->
     rows, split, optimiser = transitions(replay), Split.of(replay, CONFIG.fitting), optax.adam(1e-3)
 
     def step(nets: Any, state: Any, key: jax.Array) -> Any:
-        batch = jax.tree.map(lambda leaf: leaf[split.draw(BATCH, key)], rows)
+        batch = jax.tree.map(lambda leaf: leaf[split.draw((BATCH,), key)], rows)
 
         def loss(nets: Any) -> Any:
             member = Member(nets, world.scaling)

@@ -63,20 +63,26 @@ def test_a_mean_is_over_the_held_out_alone() -> None:
 
 def test_draws_are_of_the_training_split_and_reach_all_of_it() -> None:
     split, numbers = split_of(20)
-    drawn = np.asarray(split.draw(4000, jax.random.key(0)))
+    drawn = np.asarray(split.draw((4000,), jax.random.key(0)))
     assert set(drawn) == set(np.flatnonzero(split.trained))
     assert set(numbers[drawn]).isdisjoint({4, 9})
 
 
-def run(score, **config):  # type: ignore[no-untyped-def]
+def all_of(number: int) -> Split:
+    """So many transitions, all to train on, and to score."""
+    at = jnp.arange(number, dtype=jnp.int32)
+    return Split(at, at, jnp.int32(number), jnp.int32(number), jnp.ones(number, jnp.bool_))
+
+
+def run(score, number=8, lr=0.1, **config):  # type: ignore[no-untyped-def]
     """A fit of one number, which falls by a tenth an epoch, and of one that stays."""
     start = {"a": jnp.ones(()), "b": jnp.ones(())}
     return fit(
-        Fitting(lr=0.1, batch_size=8, **config),
+        Fitting(lr=lr, batch_size=8, **config),
         start,
-        lambda parts, key: parts["a"] + 0.0 * parts["b"],
+        lambda parts, at: parts["a"] + 0.0 * parts["b"],
         score,
-        jnp.int32(8),
+        all_of(number),
         jax.random.key(0),
     )
 
@@ -121,17 +127,25 @@ def test_a_decaying_rate_comes_down_evenly_to_nothing() -> None:
     assert float(found.parameters["a"]) == pytest.approx(1.0 - 0.55, abs=1e-4)
 
 
+def test_an_epoch_is_as_many_draws_as_there_are_transitions() -> None:
+    """Also where its batches are not a multiple of those that are drawn together."""
+    found = run(lambda parts: {"a": parts["a"], "b": jnp.ones(())}, number=8 * 37 + 1, lr=0.001, max_epochs=2)
+    assert float(found.parameters["a"]) == pytest.approx(1.0 - 0.001 * 2 * 38, abs=1e-5)
+
+
 def test_averaged_weights_are_kept_and_scatter_less() -> None:
     """About the least of a loss whose gradients are noisy, and that soon: where they began is forgotten."""
     config = Fitting(lr=0.1, batch_size=8, max_epochs=20, patience=20, averaging=0.01)
+    noise = jnp.asarray(np.random.default_rng(0).normal(size=400), jnp.float32)
+    noise -= jnp.mean(noise)
 
     def error(key: jax.Array) -> tuple[jax.Array, jax.Array]:
         found = fit(
             config,
             {"a": jnp.asarray(3.0)},
-            lambda parts, key: (parts["a"] - 0.5 - 2.0 * jax.random.normal(key)) ** 2,
+            lambda parts, at: (parts["a"] - 0.5 - 2.0 * noise[at[0]]) ** 2,
             lambda parts: {"a": (parts["a"] - 0.5) ** 2},
-            jnp.int32(8 * 50),
+            all_of(400),
             key,
         )
         return (found.averaged["a"] - 0.5) ** 2, (found.parameters["a"] - 0.5) ** 2

@@ -67,6 +67,27 @@ def test_gradients_are_products_of_what_is_rounded() -> None:
     close(alone, rounded(COTANGENT[:1] @ np.eye(OUTPUTS))[0] @ rounded(WEIGHT))
 
 
+def test_gradients_of_one_input_to_many_networks() -> None:
+    def loss(x: jax.Array, weights: jax.Array) -> jax.Array:
+        return jnp.sum(jax.vmap(product, (None, 0))(x, weights) @ single(COTANGENT[0]))
+
+    of_x, of_weights = jax.grad(loss, (0, 1))(single(X[0]), single(np.stack([WEIGHT, -WEIGHT])))
+    np.testing.assert_allclose(of_x, np.zeros(INPUTS), atol=0.05)  # the two are opposed
+    close(of_weights, np.stack([np.outer(rounded(COTANGENT[0]), rounded(X[0]))] * 2))
+
+
+@pytest.mark.parametrize("rows", [63, 64, 80])
+def test_square_products_are_no_others(rows: int) -> None:
+    """They are padded. Forwards, and in both gradients."""
+    x, weight, cotangent = np.random.default_rng(1).normal(size=(3, 80, 80))
+    x, cotangent = x[:rows], cotangent[:rows]
+    found, back = jax.vjp(jax.vmap(product, (0, None)), single(x), single(weight))
+    close(found, rounded(x) @ rounded(weight).T)
+    of_x, of_weight = back(single(cotangent))
+    close(of_x, rounded(cotangent) @ rounded(weight))
+    close(of_weight, rounded(cotangent).T @ rounded(x))
+
+
 def test_second_derivatives_exist() -> None:
     """A planner that descends Hessians meets networks, too: the curvature of |W x|² is twice WᵀW."""
     curve = jax.hessian(lambda x: jnp.sum(product(x, single(WEIGHT)) ** 2))(single(X[0]))

@@ -175,14 +175,14 @@ class BC:
             outputs = jax.vmap(parts["policy"])((obs - mean[None]) / std[None])
             return jax.vmap(partial(self.loss_of, policy, weights))(outputs, label)
 
-        def loss(parts: Parts, key: PRNGKeyArray) -> Float32[Array, ""]:
-            return jnp.mean(rows(parts, split.draw(self.fitting.batch_size, key))[0])
+        def loss(parts: Parts, at: Int32[Array, "n"]) -> Float32[Array, ""]:
+            return jnp.mean(rows(parts, at)[0])
 
         def score(parts: Parts) -> Scores:
             return {"policy": split.mean(partial(rows, parts), self.fitting.max_held)[0]}
 
         def one(member: tuple[ReluMLP, PRNGKeyArray]) -> tuple[ReluMLP, Metrics, Curves]:
-            found = fit(self.fitting, {"policy": member[0]}, loss, score, split.num_train, member[1])
+            found = fit(self.fitting, {"policy": member[0]}, loss, score, split, member[1])
             _, agreement = split.mean(partial(rows, found.best), self.fitting.max_held)
             told = {"held_out_loss": found.scores["policy"], "agreement": agreement, "epochs": found.epochs}
             return found.best["policy"], jax.tree.map(lambda leaf: leaf.astype(jnp.float32), told), found.curves

@@ -70,7 +70,7 @@ def fit_planned(
 
     def sweep(value: Value, key: PRNGKeyArray) -> tuple[Value, Array]:
         draw_key, model_key, plan_key, fit_key = jax.random.split(key, 4)
-        states, model = obs[split.draw(config.states, draw_key)], ahead(value, model_key)
+        states, model = obs[split.draw((config.states,), draw_key)], ahead(value, model_key)
         keys = jax.random.split(plan_key, config.states)
         found = jax.lax.map(lambda each: planned(model, *each), (states, keys), batch_size=64)
         return fitted(value, states, jnp.clip(found, low, high), config, fit_key)

@@ -95,10 +95,10 @@ def fit_value(value: ReluMLP, replay: Replay, mean: Array, std: Array, key: PRNG
         outputs = jax.vmap(parts["value"])((data.obs[at] - mean[None]) / std[None])
         return (outputs[:, 0] - target[at]) ** 2
 
-    def loss(parts: Parts, key: PRNGKeyArray) -> Float32[Array, ""]:
-        return jnp.mean(rows(parts, split.draw(FITTING.batch_size, key)))
+    def loss(parts: Parts, at: Int32[Array, "n"]) -> Float32[Array, ""]:
+        return jnp.mean(rows(parts, at))
 
     def score(parts: Parts) -> Scores:
         return {"value": split.mean(partial(rows, parts), FITTING.max_held)}
 
-    return fit(FITTING, {"value": value}, loss, score, split.num_train, key).best["value"]
+    return fit(FITTING, {"value": value}, loss, score, split, key).best["value"]

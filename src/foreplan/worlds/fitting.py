@@ -110,8 +110,8 @@ def fit_world(
         of_one = partial(losses, Member(nets, scaling), weights, beta=config.beta)
         return jax.vmap(of_one)(jax.tree.map(lambda leaf: leaf[at], data))
 
-    def loss(nets: Parts, key: PRNGKeyArray) -> Scalar:
-        found = rows(nets, split.draw(fitting.batch_size, key))
+    def loss(nets: Parts, at: Int32[Array, "n"]) -> Scalar:
+        found = rows(nets, at)
         data_loss = sum((jnp.mean(found[name]) for name in nets), start=jnp.zeros(()))
         apart = spread(nets["dynamics"]) if "dynamics" in nets else jnp.zeros(())
         return data_loss + config.bounds * apart + decayed(nets, config.decay)
@@ -121,7 +121,7 @@ def fit_world(
         return {name: jnp.mean(found["errors"]) if name == "dynamics" else found[name] for name in nets}
 
     keys = jax.random.split(key, world.num_members)
-    found = jax.lax.map(lambda one: fit(fitting, one[0], loss, score, split.num_train, one[1]), (free, keys))
+    found = jax.lax.map(lambda one: fit(fitting, one[0], loss, score, split, one[1]), (free, keys))
     elites = world.elites
     if "dynamics" not in held:
         ranked = found.scores["dynamics" if "dynamics" in free else next(iter(free))]

@@ -156,14 +156,14 @@ def sweep(
         guess = jax.vmap(parts["value"])((obs[at] - mean[None]) / std[None])[:, 0]
         return (guess - (target[at] - centre) / spread) ** 2
 
-    def loss(parts: Parts, key: PRNGKeyArray) -> Float32[Array, ""]:
-        return jnp.mean(rows(parts, split.draw(fitting.batch_size, key)))
+    def loss(parts: Parts, at: Int32[Array, "n"]) -> Float32[Array, ""]:
+        return jnp.mean(rows(parts, at))
 
     def score(parts: Parts) -> Scores:
         return {"value": split.mean(partial(rows, parts), fitting.max_held)}
 
     def one(head: tuple[ReluMLP, PRNGKeyArray]) -> tuple[ReluMLP, Array, Array]:
-        found = fit(fitting, {"value": head[0]}, loss, score, split.num_train, head[1])
+        found = fit(fitting, {"value": head[0]}, loss, score, split, head[1])
         return found.best["value"], found.scores["value"], found.curves["value"]
 
     keys = jax.random.split(key, value.heads.heads)
