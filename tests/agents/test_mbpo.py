@@ -126,7 +126,7 @@ def test_an_automatic_ratio_is_that_of_the_learner(monkeypatch: pytest.MonkeyPat
 def test_a_batch_a_decision_is_real(monkeypatch: pytest.MonkeyPatch, utd: float, known: float, real: float) -> None:
     monkeypatch.setattr("foreplan.agents.mbpo.foretold", lambda *_: jnp.float32(known))
     agent = replace(MODEL_BASED, real_ratio="auto", utd=utd)
-    assert float(agent.real_share(agent.init(SPEC, KEY), zeros())) == pytest.approx(real)
+    assert float(agent.real_share(agent.init(SPEC, KEY), zeros(), KEY)) == pytest.approx(real)
 
 
 def test_an_automatic_ratio_follows_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,10 +136,12 @@ def test_an_automatic_ratio_follows_slowly(monkeypatch: pytest.MonkeyPatch) -> N
     assert float(learner.real) == float(metrics["real_ratio"]) == pytest.approx(0.95)
 
 
-@pytest.mark.parametrize(("error", "known"), [(0.0, 1.0), (0.5, 0.75), (2.0, 0.0)])
-def test_what_the_model_foretells_of_a_td_error(monkeypatch: pytest.MonkeyPatch, error: float, known: float) -> None:
-    """The action, +1 or -1, is the next observation and its value: TD errors have a variance of 1, and a model that is
-    wrong by `error` foretells 1 - error^2 of it."""
+@pytest.mark.parametrize(("gain", "common", "known"), [(1, 0, 1), (1, 9, 1), (2, 9, 0.5), (0.5, 0, 1), (-1, 9, 0)])
+def test_what_the_model_knows_of_what_actions_change(
+    monkeypatch: pytest.MonkeyPatch, gain: float, common: float, known: float
+) -> None:
+    """The action, +1 or -1, is the next observation and its value. The model makes `gain` of it, and is wrong by
+    `common` whatever is done: only what it makes too much of, or the opposite of, counts against it."""
     action = np.where(np.arange(40) % 2, 1.0, -1.0)
     replay = Replay.create(SPEC, 64)
     for t in range(40):
@@ -147,12 +149,20 @@ def test_what_the_model_foretells_of_a_td_error(monkeypatch: pytest.MonkeyPatch,
         replay = remember(
             replay, [(np.zeros(2, np.float32), 0.0, False, t % 5 == 4, after)], action[t] * np.ones((1, 1)), t // 5
         )
-    monkeypatch.setattr(Member, "predict", lambda self, obs, action: (action[0] + error + jnp.zeros(2), jnp.ones(2)))
+    foretells = lambda self, obs, action: (gain * action[0] + common + jnp.zeros(2), jnp.ones(2))  # noqa: E731
+    monkeypatch.setattr(Member, "predict", foretells)
     monkeypatch.setattr(Member, "reward", lambda self, obs, action, after: jnp.zeros(()))
     monkeypatch.setattr(Member, "going_on", lambda self, obs, action, after: jnp.ones(()))
-    world = MODEL_BASED.init(SPEC, KEY).world
-    share = foretold(world, lambda obs: obs[:, 0], replay, Fitting(hold_out=0.0), discount=1.0)
-    assert float(share) == pytest.approx(known, abs=1e-5)
+    share = foretold(
+        MODEL_BASED.init(SPEC, KEY).world,
+        lambda obs: obs[:, 0],
+        lambda obs, key: jnp.zeros((len(obs), 1)),
+        replay,
+        Fitting(hold_out=0.0),
+        discount=1.0,
+        key=KEY,
+    )
+    assert float(share) == pytest.approx(known, abs=1e-4)
 
 
 @pytest.mark.parametrize(("cloning", "learned"), [(4.0, True), (0.0, False)])

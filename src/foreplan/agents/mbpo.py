@@ -134,24 +134,25 @@ class MBPO:
 
     def refit(self, learner: Learner, replay: Replay, key: PRNGKeyArray) -> tuple[Learner, Metrics]:
         """Raises Diverged where a member no longer gives numbers."""
-        fit_key, branch_key, check_key = jax.random.split(key, 3)
+        fit_key, branch_key, check_key, share_key = jax.random.split(key, 4)
         world, metrics = refit(learner.world, replay, self.fitting, fit_key)
         check_finite(world, sample(replay, 256, 1, check_key))
         learner = replace(learner, world=world)
         imagined, branched = self.branch(learner, replay, branch_key)
         metrics = {f"model_{name}": value for name, value in metrics.items()} | branched
         if self.real_ratio == "auto":
-            real = learner.real + SLOWLY * (self.real_share(learner, replay) - learner.real)
+            real = learner.real + SLOWLY * (self.real_share(learner, replay, share_key) - learner.real)
             metrics |= {"real_ratio": jnp.copy(real)}  # the learner's own is donated before it is logged
             learner = replace(learner, real=real)
         return replace(learner, imagined=imagined), metrics
 
     @partial(jax.jit, static_argnames="self")
-    def real_share(self, learner: Learner, replay: Replay) -> Float32[Array, ""]:
-        """1 where the model foretells nothing of what is held out. A batch a decision is real whatever it foretells:
-        new data, which no model betters; imagined ones take the place of further looks at the same."""
+    def real_share(self, learner: Learner, replay: Replay, key: PRNGKeyArray) -> Float32[Array, ""]:
+        """1 where the model knows nothing of what actions change. A batch a decision is real whatever it knows: new
+        data, which no model betters; imagined ones take the place of further looks at the same."""
         _, value = self.sac.parts(learner.sac)["value"]  # in the units of rewards
-        known = foretold(learner.world, jax.vmap(value), replay, self.fitting.fitting, self.sac.discount)
+        choose = partial(self.choose, learner.sac)
+        known = foretold(learner.world, jax.vmap(value), choose, replay, self.fitting.fitting, self.sac.discount, key)
         further = 1.0 - 1.0 / max(1.0, self.utd)
         return jnp.maximum(0.05, 1.0 - known * further)
 

@@ -1,4 +1,4 @@
-"""What MBPO asks of its model: how far the elites disagree, how much of what matters to the critics they foretell, and
+"""What MBPO asks of its model: how far the elites disagree, how much they know of what actions change, and
 whether they still give numbers."""
 
 from collections.abc import Callable
@@ -7,12 +7,14 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float32, Int32
+from jaxtyping import Array, Float32, Int32, PRNGKeyArray
 
 from foreplan.core.errors import Diverged
 from foreplan.core.fitting import Fitting, Split, transitions
 from foreplan.core.replay import Replay, Window
 from foreplan.worlds.ensemble import EnsembleWorld, Member
+
+POLICY_ACTIONS = 8  # in a state, over which an advantage is one
 
 
 def disagreement(
@@ -47,30 +49,37 @@ def check_finite(world: EnsembleWorld, window: Window) -> None:
 def foretold(
     world: EnsembleWorld,
     value: Callable[[Float32[Array, "n obs"]], Float32[Array, "n"]],
+    choose: Callable[[Float32[Array, "n obs"], PRNGKeyArray], Float32[Array, "n action"]],
     replay: Replay,
     fitting: Fitting,
     discount: float,
+    key: PRNGKeyArray,
 ) -> Float32[Array, ""]:
-    """The share of the variance of temporal-difference errors, on transitions that are held out, that an elite
-    foretells; on average over the elites, and 0 where it would be better to say the same of all transitions.
+    """How much the elites, in their mean, know of what actions change: the slope of true advantages on those that they
+    foretell, of transitions that are held out, between 0 and 1.
 
-    r + discount V(s') - V(s) is what an action changes, so a policy can learn from a model what this says it knows.
+    An advantage is r + discount V(s') less what the elites foretell of the policy's own actions in s, which `choose`
+    draws. So what they foretell wrongly of all actions alike, which misleads no policy, does not count against them.
     """
     data, elites = transitions(replay), world.members(world.elites)
 
+    def imagined(obs: Array, action: Array) -> Float32[Array, "n"]:
+        def by(member: Member) -> Float32[Array, "n"]:
+            after = jax.vmap(member.predict)(obs, action)[0]
+            reward = jax.vmap(member.reward)(obs, action, after)
+            return reward + discount * jax.vmap(member.going_on)(obs, action, after) * value(after)
+
+        return jnp.mean(jax.lax.map(by, elites), axis=0)
+
     def compared(at: Int32[Array, "n"]) -> dict[str, Array]:
         step = jax.tree.map(lambda leaf: jnp.asarray(leaf)[at], data)
-        now, going_on = value(step.obs), 1.0 - step.terminated.astype(jnp.float32)
-        true = step.reward + discount * going_on * value(step.next_obs) - now
-
-        def error(member: Member) -> Float32[Array, "n"]:
-            after = jax.vmap(member.predict)(step.obs, step.action)[0]
-            reward = jax.vmap(member.reward)(step.obs, step.action, after)
-            going_on = jax.vmap(member.going_on)(step.obs, step.action, after)
-            return reward + discount * going_on * value(after) - now - true
-
-        return {"true": true, "square": true**2, "wrong": jnp.mean(jax.lax.map(error, elites) ** 2, axis=0)}
+        keys = jax.random.split(jax.random.fold_in(key, at[0]), POLICY_ACTIONS)
+        usual = jnp.mean(jax.lax.map(lambda k: imagined(step.obs, choose(step.obs, k)), keys), axis=0)
+        going_on = 1.0 - step.terminated.astype(jnp.float32)
+        true = step.reward + discount * going_on * value(step.next_obs) - usual
+        said = imagined(step.obs, step.action) - usual
+        return {"true": true, "said": said, "both": true * said, "square": said**2}
 
     found = Split.of(replay, fitting).mean(compared, fitting.max_held)
-    variance = jnp.maximum(found["square"] - found["true"] ** 2, 1e-12)
-    return jnp.nan_to_num(jnp.maximum(0.0, 1.0 - found["wrong"] / variance))
+    variance = jnp.maximum(found["square"] - found["said"] ** 2, 1e-12)
+    return jnp.nan_to_num(jnp.clip((found["both"] - found["true"] * found["said"]) / variance, 0.0, 1.0))
