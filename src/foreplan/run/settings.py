@@ -254,14 +254,18 @@ def versions() -> dict[str, str]:
     return found
 
 
+def cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def hardware() -> dict[str, Any]:
     import jax
 
     device = jax.devices()[0]
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "platform": platform.platform(terse=True),
         "machine": platform.machine(),
-        "cpus": cpus,
+        "cpus": cores(),
         "device": f"{device.platform}: {device.device_kind}",
     }

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import multiprocessing
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from rich.table import Table
 from foreplan.core.errors import UsageError
 from foreplan.core.types import Agent
 from foreplan.run import checkpoint
-from foreplan.run.settings import Settings, check_agent
+from foreplan.run.settings import Settings, check_agent, cores
 
 
 @dataclass
@@ -58,6 +59,7 @@ def sweep(cells: Sequence[Cell], jobs: int, name: str, show: Callable[[], None])
     if jobs < 1:
         raise UsageError(f"jobs is {jobs}; accepted: whole numbers from 1 up")
     spawn = multiprocessing.get_context("spawn")  # JAX does not survive a fork
+    threads = max(1, cores() // jobs)
     waiting = [cell for cell in cells if not cell.finished]
     running: list[Cell] = []
     try:
@@ -65,7 +67,7 @@ def sweep(cells: Sequence[Cell], jobs: int, name: str, show: Callable[[], None])
             running = [cell for cell in running if cell.process is not None and cell.process.is_alive()]
             while waiting and len(running) < jobs:
                 cell = waiting.pop(0)
-                cell.process = spawn.Process(target=work, args=(cell.agent, cell.settings, cell.out, name))
+                cell.process = spawn.Process(target=work, args=(cell.agent, cell.settings, cell.out, name, threads))
                 cell.process.start()
                 running.append(cell)
             show()
@@ -81,8 +83,9 @@ def sweep(cells: Sequence[Cell], jobs: int, name: str, show: Callable[[], None])
     return [cell for cell in cells if not cell.finished]
 
 
-def work(agent: Agent, settings: Settings, out: Path, name: str) -> None:
+def work(agent: Agent, settings: Settings, out: Path, name: str, threads: int) -> None:
     """What a worker does: begin or continue one run, and write what it says beside it."""
+    os.environ.setdefault("NPROC", str(threads))  # XLA's; more of them than cores would wait for each other
     from foreplan.run.cache import use_compilation_cache
     from foreplan.run.loop import resume, train
 
