@@ -61,6 +61,13 @@ def test_a_mean_is_over_the_held_out_alone() -> None:
     np.testing.assert_allclose(mean["xy"], numbers[held].mean(), rtol=1e-5)
 
 
+def test_a_mean_over_fewer_is_spread_over_all_of_them() -> None:
+    """Not over the oldest, where there are fewer than twice as many."""
+    split = all_of(15)
+    mean = split.mean(lambda at: at.astype(jnp.float32), most=10, chunk=4)
+    assert float(mean) == pytest.approx(np.mean([0, 1, 3, 4, 6, 7, 9, 10, 12, 13]))
+
+
 def test_draws_are_of_the_training_split_and_reach_all_of_it() -> None:
     split, numbers = split_of(20)
     drawn = np.asarray(split.draw((4000,), jax.random.key(0)))

@@ -88,12 +88,12 @@ class Split(eqx.Module):
         """The mean of `function(positions)`, leaves [chunk, ...], over the transitions that are held out; of more than
         `most`, over so many, evenly spread."""
         number = jnp.minimum(self.num_held, most)
-        stride = self.num_held // jnp.maximum(1, number)
+        spacing = self.num_held.astype(jnp.float32) / jnp.maximum(1, number).astype(jnp.float32)
 
         def add(i: Array, total: Any) -> Any:
             order = i * chunk + jnp.arange(chunk, dtype=jnp.int32)
             counts = order < number
-            values = function(self.held[jnp.where(counts, order, 0) * stride])
+            values = function(self.held[(jnp.where(counts, order, 0).astype(jnp.float32) * spacing).astype(jnp.int32)])
             return jax.tree.map(lambda t, v: t + jnp.sum(jnp.where(over(counts, v), v, 0.0), axis=0), total, values)
 
         like = jax.eval_shape(function, jax.ShapeDtypeStruct((chunk,), jnp.int32))
