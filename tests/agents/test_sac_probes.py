@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import CROSSQ_SAC, FRUGAL_SAC, PLAIN_SAC
+from cases import CROSSQ_SAC, FRUGAL_SAC, PLAIN_SAC, timestep
 from probes import corridor, loop, one_hot
 
 from foreplan.agents.sac import SAC, Entropy
@@ -87,3 +87,21 @@ def test_statistics_begin_with_the_demonstrations() -> None:
     np.testing.assert_allclose(learner.obs.mean, rooms.mean(axis=0), atol=1e-5)
     assert learner.obs.count == 384
     assert learner.returns.largest == pytest.approx(9.0 * sum(agent.discount**i for i in range(4)), rel=1e-5)
+
+
+def test_evaluation_acts_by_averaged_weights_and_exploration_does_not() -> None:
+    agent = replace(PLAIN_SAC, averaging=0.25)
+    replay, spec = corridor(4, rewards=[1.0] * 4, terminates=False)
+    learner = agent.init(spec, jax.random.key(0))
+    before = jax.tree.map(jnp.copy, learner.policy)
+    learner, _ = agent.learn(learner, replay, jax.random.key(1), 1)
+    for old, new, mean in zip(*map(jax.tree.leaves, (before, learner.policy, learner.average)), strict=True):
+        np.testing.assert_allclose(mean, old + 0.25 * (new - old), rtol=1e-6, atol=1e-7)
+    far = jax.tree.map(lambda x: x + 1.0, learner.average)
+    step = timestep(np.zeros((1, *spec.obs_shape)))
+    for explore in (False, True):
+        near, moved = (
+            agent.act(replace(learner, average=average), step, (), jax.random.key(2), explore)[0]
+            for average in (learner.average, far)
+        )
+        assert np.array_equal(near, moved) == explore

@@ -24,6 +24,7 @@ import optax
 from jaxtyping import Array, Float32, PRNGKeyArray
 
 from foreplan.agents.sac_parts import Batch, Critic, Data, Entropy, Learner, Optimiser
+from foreplan.core.errors import UsageError
 from foreplan.core.learning import descend, hold_out_losses, masked_mean, moving_average, repeat_updates
 from foreplan.core.replay import Replay, Window
 from foreplan.core.targets import n_step
@@ -45,9 +46,14 @@ class SAC:
     utd: float = 1.0  # gradient updates a decision
     policy_every: int = 1  # updates of the critics to one of policy and temperature
     cloning: float = 0.4  # of the policy's squared distance to demonstrated actions, in units of mean |Q|
+    averaging: float = 0.0  # rate at which the policy that evaluation acts by follows the one that learns; 0: the same
     reset_every: int = 0  # updates after which networks and optimisers begin anew; 0: never
     min_seed_steps: int = 1000  # decisions at random before learning; or, if that is more,
     seed_episodes: int = 0  # as many as these episodes have
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.averaging <= 1.0:
+            raise UsageError(f"averaging is {self.averaging}; accepted: 0 to 1")
 
     # ------------------------------------------------------------------ what is learned
     def init(self, spec: Spec, key: PRNGKeyArray) -> Learner:
@@ -72,6 +78,7 @@ class SAC:
             shown=jnp.zeros((), jnp.int32),
             updates=jnp.zeros((), jnp.int32),
             policy_metrics={name: jnp.zeros(()) for name in ("policy_loss", "entropy", "temperature_loss")},
+            average=jax.tree.map(jnp.copy, policy) if self.averaging else None,
             terminates=spec.terminates,
         )
 
@@ -90,7 +97,8 @@ class SAC:
     def parts(self, learner: Learner) -> LearnedParts:
         from foreplan.agents.actor_critic import Actor, CriticValue  # which are made of this
 
-        learned = replace(learner, targets=None, optimisers={}, policy_metrics={})  # without what only learning needs
+        # without what only learning needs
+        learned = replace(learner.steady(), targets=None, optimisers={}, policy_metrics={}, average=None)
         value = CriticValue(learner=learned, discount=jnp.float32(self.discount), sac=self)
         return {"policy": (self, Actor(learned, self)), "value": (self, value)}
 
@@ -103,6 +111,7 @@ class SAC:
         self, learner: Learner, timestep: TimeStep, memory: tuple[()], key: PRNGKeyArray, explore: bool
     ) -> tuple[Float32[Array, "env action"], tuple[()], Metrics]:
         """A sample of the policy; its mode without exploration."""
+        learner = learner if explore else learner.steady()
         outputs = jax.vmap(learner.policy)(self.seen_as(learner, jnp.asarray(timestep.obs)))
         if explore:
             return self.sample(outputs, key)[0], memory, {}
@@ -274,7 +283,12 @@ class SAC:
         )
         metrics = metrics | {"temperature_loss": loss}
         return replace(
-            learner, policy=policy, log_temperature=log_temperature, optimisers=state, policy_metrics=metrics
+            learner,
+            policy=policy,
+            log_temperature=log_temperature,
+            optimisers=state,
+            policy_metrics=metrics,
+            average=learner.average and moving_average(learner.average, policy, self.averaging),
         )
 
     def policy_loss(self, policy: Network, learner: Learner, batch: Batch, key: PRNGKeyArray) -> tuple[Array, Metrics]:

@@ -75,11 +75,16 @@ class Learner(eqx.Module):
     shown: Int32[Array, ""]  # rows of the demonstrations, the same
     updates: Int32[Array, ""]
     policy_metrics: Metrics  # of the policy's last update
+    average: Network | None  # of the policy over its last updates; None: none is kept
     terminates: bool = eqx.field(static=True)
 
     @property
     def temperature(self) -> Float32[Array, ""]:
         return jnp.exp(self.log_temperature)
+
+    def steady(self) -> "Learner":
+        """With the average in the place of the policy, to act by where nothing is explored."""
+        return self if self.average is None else replace(self, policy=self.average)
 
     def observed(self, replay: Replay, discount: float) -> "Learner":
         """With running statistics of the demonstrations, once and before all else, and of what is new in the buffer."""
