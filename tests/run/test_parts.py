@@ -52,7 +52,7 @@ TINY = Pretraining(
 )
 
 
-def linear(episodes: int = 60, env: str = "") -> Dataset:
+def linear(episodes: int = 120, env: str = "") -> Dataset:
     """Episodes of 20 steps under actions of mean 0 that know nothing of the state; all end by truncation."""
     random, rows = np.random.default_rng(0), []
     for episode in range(episodes):
