@@ -84,7 +84,7 @@ class Learner(eqx.Module):
     sac: Policy
     world: EnsembleWorld
     imagined: Replay
-    real: Float32[Array, ""]  # share of each batch
+    real: Float32[Array, ""]  # share of each batch, where it is automatic
 
 
 @dataclass(frozen=True)
@@ -209,21 +209,17 @@ class MBPO:
     def learn(self, learner: Learner, replay: Replay, key: PRNGKeyArray, num_updates: int) -> tuple[Learner, Metrics]:
         """Every batch has `real_ratio` of real transitions, the rest are imagined."""
         size = self.sac.data.batch_size
-        fixed = None if self.real_ratio == "auto" else round(self.real_ratio * size)
+        share = learner.real if self.real_ratio == "auto" else jnp.float32(self.real_ratio)
+        real = jnp.arange(size, dtype=jnp.int32) < jnp.round(share * size).astype(jnp.int32)
 
         def update(policy: Policy, window: Window, key: PRNGKeyArray) -> tuple[Policy, Metrics]:
             sample_key, update_key = jax.random.split(key)
-            imagined = sample(learner.imagined, size - (fixed or 0), 1, sample_key)
+            imagined = sample(learner.imagined, size, 1, sample_key)
             if window.demo is not None:
-                imagined = replace(imagined, demo=jnp.zeros(imagined.reward.shape[0], jnp.bool_))
+                imagined = replace(imagined, demo=jnp.zeros(size, jnp.bool_))
             window = replace(window, extras={})  # the model imagines none
-            return self.sac.update(policy, jax.tree.map(mixed, window, imagined), update_key)
-
-        def mixed(real: Array, imagined: Array) -> Array:
-            if fixed is not None:
-                return jnp.concatenate([real, imagined])
-            kept = jnp.arange(size, dtype=jnp.int32) < jnp.round(learner.real * size).astype(jnp.int32)
-            return jnp.where(over(kept, real), real, imagined)
+            mixed = jax.tree.map(lambda known, new: jnp.where(over(real, known), known, new), window, imagined)
+            return self.sac.update(policy, mixed, update_key)
 
         policy, metrics = repeat_updates(
             update,
@@ -231,7 +227,7 @@ class MBPO:
             replay,
             key,
             num_updates=num_updates,
-            batch_size=size if fixed is None else fixed,
+            batch_size=size,
             horizon=1,
         )
         return replace(learner, sac=policy), metrics
