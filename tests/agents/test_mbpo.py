@@ -149,8 +149,7 @@ def test_what_the_model_knows_of_what_actions_change(
         replay = remember(
             replay, [(np.zeros(2, np.float32), 0.0, False, t % 5 == 4, after)], action[t] * np.ones((1, 1)), t // 5
         )
-    foretells = lambda self, obs, action: (gain * action[0] + common + jnp.zeros(2), jnp.ones(2))  # noqa: E731
-    monkeypatch.setattr(Member, "predict", foretells)
+    monkeypatch.setattr(Member, "predict", lambda _, obs, act: (gain * act[0] + common + jnp.zeros(2), jnp.ones(2)))
     monkeypatch.setattr(Member, "reward", lambda self, obs, action, after: jnp.zeros(()))
     monkeypatch.setattr(Member, "going_on", lambda self, obs, action, after: jnp.ones(()))
     share = foretold(

@@ -20,7 +20,6 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float32, PRNGKeyArray
 
 from foreplan.agents.sac_parts import Batch, Critic, Data, Entropy, Learner, Optimiser
@@ -57,7 +56,7 @@ class SAC:
 
     # ------------------------------------------------------------------ what is learned
     def init(self, spec: Spec, key: PRNGKeyArray) -> Learner:
-        (obs_dim,), optimisers = spec.obs_shape, self.optimisers()
+        (obs_dim,), optimisers = spec.obs_shape, self.optimiser.of_parts()
         policy_key, critic_key = jax.random.split(key)
         outputs = self.critic.two_hot.bins if self.critic.two_hot else 1
         policy = self.policy.make(obs_dim, 2 * spec.action_dim, policy_key)
@@ -81,15 +80,6 @@ class SAC:
             average=jax.tree.map(jnp.copy, policy) if self.averaging else None,
             terminates=spec.terminates,
         )
-
-    def optimisers(self) -> dict[str, optax.GradientTransformation]:
-        rates = self.optimiser
-        adam = partial(optax.adam, b1=rates.b1)
-        return {
-            "policy": adam(rates.policy_lr),
-            "critics": adam(rates.critic_lr),
-            "temperature": adam(rates.temperature_lr),
-        }
 
     def seed_steps(self, spec: Spec) -> int:
         return spec.seed_steps(self.min_seed_steps, self.seed_episodes)
@@ -200,7 +190,7 @@ class SAC:
         metrics, critics, state = descend(
             lambda critics: self.critic_loss(critics, learner, batch, now, then, bonus, loss_key),
             learner.critics.observed(now if learner.targets else jnp.concatenate([now, then])),
-            self.optimisers()["critics"],
+            self.optimiser.of_parts()["critics"],
             learner.optimisers["critics"],
         )
         critics = critics.constrained()
@@ -266,7 +256,7 @@ class SAC:
     # ------------------------------------------------------------------ 2b and c. policy and temperature
     def improve_policy(self, learner: Learner, batch: Batch, key: PRNGKeyArray) -> Learner:
         policy_key, temperature_key = jax.random.split(key)
-        optimisers, state = self.optimisers(), dict(learner.optimisers)
+        optimisers, state = self.optimiser.of_parts(), dict(learner.optimisers)
         metrics, policy, state["policy"] = descend(
             lambda policy: self.policy_loss(policy, learner, batch, policy_key),
             learner.policy.observed(batch.obs),

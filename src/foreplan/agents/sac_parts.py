@@ -42,6 +42,10 @@ class Optimiser:
     temperature_lr: float = 3e-4
     b1: float = 0.9  # of Adam
 
+    def of_parts(self) -> dict[str, optax.GradientTransformation]:
+        rates = {"policy": self.policy_lr, "critics": self.critic_lr, "temperature": self.temperature_lr}
+        return {name: optax.adam(rate, b1=self.b1) for name, rate in rates.items()}
+
 
 @dataclass(frozen=True)
 class Data:

@@ -5,7 +5,6 @@ import importlib
 import importlib.metadata
 import json
 import math
-import os
 import platform
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from foreplan.core.errors import UsageError
+from foreplan.core.machine import cores
 from foreplan.core.spec import Spec
 from foreplan.run.adapt import Adapt
 
@@ -252,11 +252,6 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:  # a source tree that was not installed
             continue
     return found
-
-
-def cores() -> int:
-    """That this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def hardware() -> dict[str, Any]:

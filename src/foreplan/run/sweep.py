@@ -15,9 +15,10 @@ import numpy as np
 from rich.table import Table
 
 from foreplan.core.errors import UsageError
+from foreplan.core.machine import cores
 from foreplan.core.types import Agent
 from foreplan.run import checkpoint
-from foreplan.run.settings import Settings, check_agent, cores
+from foreplan.run.settings import Settings, check_agent
 
 
 @dataclass

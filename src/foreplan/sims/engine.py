@@ -1,11 +1,12 @@
 """Thousands of MuJoCo simulations from one state, in one native call on a pool of threads (`mujoco.batch`)."""
 
-import os
 from collections.abc import Sequence
 
 import mujoco
 import numpy as np
 from mujoco import batch
+
+from foreplan.core.machine import cores
 
 INTEGRATION = mujoco.mjtState.mjSTATE_INTEGRATION
 STATE = {"qpos", "qvel", "act", "mocap_pos", "mocap_quat", "userdata", "eq_active", "qfrc_applied", "xfrc_applied"}
@@ -31,7 +32,7 @@ class Engine:
 
     def __init__(self, model: mujoco.MjModel, substeps: int, refreshes: bool, threads: int | None = None) -> None:
         self.model, self.substeps = model, substeps
-        self._threads = threads or len(os.sched_getaffinity(0))
+        self._threads = threads or cores()
         self._refreshes = refreshes
         self._runge_kutta = model.opt.integrator == mujoco.mjtIntegrator.mjINT_RK4
         stages = np.repeat(model.sensor_needstage, model.sensor_dim)

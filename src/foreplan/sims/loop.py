@@ -3,12 +3,12 @@
 MuJoCo lets other threads run while it steps, so a pool of them still keeps all processors busy.
 """
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 
 import mujoco
 import numpy as np
 
+from foreplan.core.machine import cores
 from foreplan.sims.engine import INTEGRATION
 
 
@@ -17,7 +17,7 @@ class Loop:
 
     def __init__(self, model: mujoco.MjModel, substeps: int, threads: int | None = None) -> None:
         self.model, self.substeps = model, substeps
-        self._data = [mujoco.MjData(model) for _ in range(threads or len(os.sched_getaffinity(0)))]
+        self._data = [mujoco.MjData(model) for _ in range(threads or cores())]
         self._pool = ThreadPoolExecutor(len(self._data))
         self.final: np.ndarray | None = None
 

@@ -2,11 +2,11 @@
 processes. Right for every environment, and slower by far than physics that is rolled out natively."""
 
 import multiprocessing
-import os
 from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 
+from foreplan.core.machine import cores
 from foreplan.core.spec import Exactness, Snapshot
 from foreplan.envs import names
 from foreplan.envs.base import Env
@@ -22,7 +22,7 @@ class SteppingSimulator:
         self.env = env
         env.reset(0)
         self.exactness: Exactness = env.exactness
-        self._workers = len(os.sched_getaffinity(0)) if workers is None else workers
+        self._workers = cores() if workers is None else workers
         self._pool: ProcessPoolExecutor | None = None
 
     def snapshot(self) -> Snapshot:
