@@ -13,7 +13,7 @@ from cases import MODEL_BASED
 from probes import remember
 
 from foreplan.agents.mbpo import MBPO, Learner, Rollouts, Schedule
-from foreplan.agents.mbpo_parts import disagreement, foretold
+from foreplan.agents.mbpo_parts import disagreement, foretold, rewards_foretold
 from foreplan.core.errors import Diverged, UsageError
 from foreplan.core.fitting import Fitting
 from foreplan.core.replay import Replay
@@ -121,10 +121,15 @@ def test_an_automatic_ratio_is_that_of_the_learner(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize(
-    ("utd", "known", "real"), [(0.5, 1.0, 1.0), (2.0, 0.6, 0.7), (20.0, 1.0, 0.05), (40.0, 0.0, 1.0)]
+    ("utd", "advantages", "rewards", "real"),
+    [(0.5, 1.0, 1.0, 1.0), (2.0, 0.6, 1.0, 0.7), (4.0, 1.0, 0.6, 0.55), (20.0, 1.0, 1.0, 0.05), (40.0, 0.0, 1.0, 1.0)],
 )
-def test_a_batch_a_decision_is_real(monkeypatch: pytest.MonkeyPatch, utd: float, known: float, real: float) -> None:
-    monkeypatch.setattr("foreplan.agents.mbpo.foretold", lambda *_: jnp.float32(known))
+def test_a_batch_a_decision_is_real(
+    monkeypatch: pytest.MonkeyPatch, utd: float, advantages: float, rewards: float, real: float
+) -> None:
+    """And the more of them, the less is known of advantages or of rewards."""
+    monkeypatch.setattr("foreplan.agents.mbpo.foretold", lambda *_: jnp.float32(advantages))
+    monkeypatch.setattr("foreplan.agents.mbpo.rewards_foretold", lambda *_: jnp.float32(rewards))
     agent = replace(MODEL_BASED, real_ratio="auto", utd=utd)
     assert float(agent.real_share(agent.init(SPEC, KEY), zeros(), KEY)) == pytest.approx(real)
 
@@ -162,6 +167,29 @@ def test_what_the_model_knows_of_what_actions_change(
         key=KEY,
     )
     assert float(share) == pytest.approx(known, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("rewards", "said", "known"),
+    [
+        ([0.0, 1.0], 1.0, 1.0),  # exactly
+        ([0.0, 1.0], 0.5, 0.5),  # half: an error of 1/8 in the mean, a variance of 1/4
+        ([0.0, 0.0, 0.0, 1.0], 0.0, 0.0),  # none of a rare one
+        ([1.0, 1.0], 0.999, 0.99),  # always the same, and all but exactly
+        ([0.0, 0.0], 1.0, 1.0),  # none at all
+    ],
+)
+def test_what_the_model_knows_of_rewards(
+    monkeypatch: pytest.MonkeyPatch, rewards: list[float], said: float, known: float
+) -> None:
+    """The first action of an observation tells its reward, of which the model says the share `said`."""
+    replay, nothing = Replay.create(SPEC, 64), np.zeros(2, np.float32)
+    for t in range(40):
+        reward = rewards[t % len(rewards)]
+        replay = remember(replay, [(nothing, reward, False, t % 5 == 4, nothing)], reward * np.ones((1, 1)), t // 5)
+    monkeypatch.setattr(Member, "reward", lambda self, obs, action, after: said * action[0])
+    world = MODEL_BASED.init(SPEC, KEY).world
+    assert float(rewards_foretold(world, replay, Fitting(hold_out=0.5))) == pytest.approx(known, abs=1e-4)
 
 
 @pytest.mark.parametrize(("cloning", "learned"), [(4.0, True), (0.0, False)])

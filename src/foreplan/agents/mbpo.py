@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float32, Int32, PRNGKeyArray
 
-from foreplan.agents.mbpo_parts import check_finite, disagreement, foretold
+from foreplan.agents.mbpo_parts import check_finite, disagreement, foretold, rewards_foretold
 from foreplan.agents.sac import SAC
 from foreplan.agents.sac_parts import Critic, Data, Entropy
 from foreplan.agents.sac_parts import Learner as Policy
@@ -148,11 +148,14 @@ class MBPO:
 
     @partial(jax.jit, static_argnames="self")
     def real_share(self, learner: Learner, replay: Replay, key: PRNGKeyArray) -> Float32[Array, ""]:
-        """1 where the model knows nothing of what actions change. A batch a decision is real whatever it knows: new
-        data, which no model betters; imagined ones take the place of further looks at the same."""
+        """1 where the model knows nothing of what actions change, or of rewards. A batch a decision is real whatever it
+        knows: new data, which no model betters; imagined ones take the place of further looks at the same."""
         _, value = self.sac.parts(learner.sac)["value"]  # in the units of rewards
-        choose = partial(self.choose, learner.sac)
-        known = foretold(learner.world, jax.vmap(value), choose, replay, self.fitting.fitting, self.sac.discount, key)
+        choose, fitting = partial(self.choose, learner.sac), self.fitting.fitting
+        known = jnp.minimum(
+            foretold(learner.world, jax.vmap(value), choose, replay, fitting, self.sac.discount, key),
+            rewards_foretold(learner.world, replay, fitting),
+        )
         further = 1.0 - 1.0 / max(1.0, self.utd)
         return jnp.maximum(0.05, 1.0 - known * further)
 
