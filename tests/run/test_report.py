@@ -50,11 +50,11 @@ def test_a_run_that_has_just_begun_can_be_reported(run, tmp_path) -> None:
     assert "100 environment steps" in report(tmp_path).read_text()
 
 
-def fake(out, env, seed, returns, agent=None):
+def fake(out, env, seed, returns, agent=None, name="toy"):
     """A run directory with the given returns at 100, 200, ... environment steps, a minute each."""
     out.mkdir(parents=True)
     config = {
-        "name": "toy",
+        "name": name,
         "agent": {"class": "toys:Toy", "rate": 0.1} | (agent or {}),
         "run": {"env": env, "seed": seed},
     }
@@ -89,6 +89,17 @@ def test_what_differs_names_the_kind(tmp_path) -> None:
         fake(tmp_path / "2", "a", 0, [1.0], agent={"rate": 0.5}),
     ]
     assert kinds_of([History.read(run) for run in runs]) == ["toy rate=0.1", "toy rate=0.1", "toy rate=0.5"]
+
+
+def test_what_most_configurations_have_is_not_named(tmp_path) -> None:
+    """Of agents of the same name: what another one is called says enough."""
+    agents = [{"rate": 0.1}, {"rate": 0.5}, {"rate": 0.1, "depth": 3}, {"depth": 4, "width": 8}]
+    names = ["toy", "toy", "toy", "other"]
+    runs = [
+        fake(tmp_path / f"{i}", "a", i, [1.0], agent, name)
+        for i, (agent, name) in enumerate(zip(agents, names, strict=True))
+    ]
+    assert kinds_of([History.read(run) for run in runs]) == ["toy", "toy rate=0.5", "toy depth=3", "other"]
 
 
 def test_a_comparison_has_a_table_for_each_environment(tmp_path) -> None:

@@ -51,18 +51,26 @@ def grouped(histories: Sequence[History]) -> Groups:
 
 
 def kinds_of(histories: Sequence[History]) -> list[str]:
-    """What each run is called: its agent's name, and those settings in which not all runs agree."""
-    settings = []
-    for history in histories:
-        run = {name: value for name, value in history.config["run"].items() if name not in FREE}
-        settings.append(page.flat({"agent": history.config["agent"], "run": run}))
-    names = sorted({name for one in settings for name in one})
-    differing = [name for name in names if len({repr(one.get(name)) for one in settings}) > 1]
+    """What each run is called: its agent's name, and those settings in which not all runs of that agent agree, but for
+    values that most of its configurations have."""
+    settings = [settings_of(history) for history in histories]
+    different: dict[str, dict[str, dict[str, object]]] = defaultdict(dict)
+    for history, one in zip(histories, settings, strict=True):
+        different[history.config["name"]][repr(one)] = one
     kinds = []
     for history, one in zip(histories, settings, strict=True):
-        words = [f"{name.partition('.')[2]}={one[name]}" for name in differing if name in one]
-        kinds.append(" ".join([history.config["name"], *words]))
+        others = different[history.config["name"]].values()
+        rare = [
+            name for name in sorted(one) if 2 * sum(other.get(name) == one[name] for other in others) <= len(others)
+        ]
+        kinds.append(" ".join([history.config["name"], *(f"{name.partition('.')[2]}={one[name]}" for name in rare)]))
     return kinds
+
+
+def settings_of(history: History) -> dict[str, object]:
+    """All that was set, by dotted name, seed and environment apart."""
+    run = {name: value for name, value in history.config["run"].items() if name not in FREE}
+    return page.flat({"agent": history.config["agent"], "run": run})
 
 
 def finals(runs: Sequence[History]) -> np.ndarray:
