@@ -5,7 +5,9 @@ Runs are of one kind where agent and settings are the same, seed and environment
 
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -104,18 +106,21 @@ def at_counter(runs: Sequence[History], name: str, unit: float, points: int = 50
 def curves(path: Path, kinds: dict[str, list[History]]) -> None:
     """Returns over environment steps, over updates and over time."""
     counters = {"updates": ("updates", 1.0), "wall_s": ("minutes of wall clock, compilation included", 60.0)}
-    with plots.canvas(path, 12.0) as figure:
+    labels = {kind: f"{kind} ({len(runs)} run{'s' if len(runs) > 1 else ''})" for kind, runs in kinds.items()}
+    columns = min(3, max(1, 150 // (8 + max(map(len, labels.values())))))  # of the legend; 150 characters fit
+    with plots.canvas(path, 12.0, 4.0 + 0.2 * -(-len(kinds) // columns)) as figure:
         by_steps, *others = figure.subplots(1, 3, sharey=True)
-        for colour, (kind, runs) in zip(plots.COLOURS * 9, kinds.items(), strict=False):
-            label = f"{kind} ({len(runs)} run{'s' if len(runs) > 1 else ''})"
+        looks = [(colour, line) for line in ("-", "--", ":") for colour in plots.COLOURS]
+        for (colour, line), (kind, runs) in zip(cycle(looks), kinds.items(), strict=False):
+            look: dict[str, Any] = {"color": colour, "ls": line}
             for run in runs:
-                by_steps.plot(run.evaluated("env_steps"), run.returns, color=colour, lw=0.6, alpha=0.5)
+                by_steps.plot(run.evaluated("env_steps"), run.returns, lw=0.6, alpha=0.5, **look)
             steps = common_steps(runs)
-            band(by_steps, steps, at_steps(runs, steps), colour, label)
+            band(by_steps, steps, at_steps(runs, steps), labels[kind], look)
             for axes, (name, (_, unit)) in zip(others, counters.items(), strict=True):
                 for run in runs:
-                    axes.plot(run.evaluated(name) / unit, run.returns, color=colour, lw=0.6, alpha=0.5)
-                band(axes, *at_counter(runs, name, unit), colour, label)
+                    axes.plot(run.evaluated(name) / unit, run.returns, lw=0.6, alpha=0.5, **look)
+                band(axes, *at_counter(runs, name, unit), labels[kind], look)
         by_steps.set_ylabel("return of an episode, evaluation")
         for axes, label in zip(
             (by_steps, *others), ("environment steps", *(x[0] for x in counters.values())), strict=True
@@ -124,15 +129,15 @@ def curves(path: Path, kinds: dict[str, list[History]]) -> None:
             axes.locator_params(axis="x", nbins=5)
         for axes in (by_steps, others[0]):
             axes.xaxis.set_major_formatter("{x:,.0f}")
-        by_steps.legend(loc="best")
+        figure.legend(*by_steps.get_legend_handles_labels(), loc="outside lower center", ncols=columns)
 
 
-def band(axes: Axes, x: np.ndarray, returns: np.ndarray, colour: str, label: str) -> None:
+def band(axes: Axes, x: np.ndarray, returns: np.ndarray, label: str, look: dict[str, Any]) -> None:
     """The interquartile mean over runs, and its interval where there are runs enough to speak of one."""
     middle, low, high = np.array([summarise([column]) for column in returns.T]).reshape(-1, 3).T
-    axes.plot(x, middle, color=colour, lw=2, label=label)
+    axes.plot(x, middle, lw=2, label=label, **look)
     if len(returns) > 1:
-        axes.fill_between(x, low, high, color=colour, alpha=0.18, lw=0)
+        axes.fill_between(x, low, high, color=look["color"], alpha=0.18, lw=0)
 
 
 def final_table(kinds: dict[str, list[History]]) -> str:
