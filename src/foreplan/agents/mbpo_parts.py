@@ -90,8 +90,8 @@ def rewards_foretold(world: EnsembleWorld, replay: Replay, fitting: Fitting) -> 
     """The share of the variance of rewards that the elites, in their mean, foretell, between 0 and 1.
 
     Of all transitions, also of those trained on: an episode that is held out may have none of a rare reward, and where
-    rewards are rare it is the data that a fit passes over. Errors of a hundredth of the rewards' size are overlooked,
-    lest a reward that is always the same be called unknown.
+    rewards are rare it is the data that a fit passes over. The deviation of rewards counts as a hundredth of their size
+    at least, lest one that is always the same be called unknown for a trace of an error.
     """
     data, elites = transitions(replay), world.members(world.elites)
 
