@@ -52,7 +52,7 @@ class Pretraining:
     world: WorldFitting = field(default_factory=WorldFitting)
     value_network: ValueNetwork = field(default_factory=ValueNetwork)
     value: ValueFitting = field(default_factory=ValueFitting)
-    policy: BC = field(default_factory=lambda: BC(fitting=replace(WHOLE, hold_out=0.1)))
+    policy: BC = field(default_factory=lambda: BC(members=5, fitting=replace(WHOLE, hold_out=0.1)))
     policy_share: float = 1.0  # of the episodes, those of the highest returns, that the policy is fitted to
 
     def __post_init__(self) -> None:
