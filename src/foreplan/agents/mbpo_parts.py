@@ -87,8 +87,8 @@ def foretold(
 
 
 def rewards_foretold(world: EnsembleWorld, replay: Replay, fitting: Fitting) -> Float32[Array, ""]:
-    """How well the elites, in their mean, foretell rewards, between 0 and 1: at 0 their error is half as large as the
-    rewards' deviation, or larger. Actions in one state differ in reward by less than states do, and a policy climbs that.
+    """How well the elites, in their mean, foretell rewards, between 0 and 1: at 0 their error is half the deviation of
+    rewards, or more. Actions in one state differ in reward by less than states do, and a policy climbs that.
 
     Of all transitions, also of those trained on: an episode that is held out may have none of a rare reward, and where
     rewards are rare it is the data that a fit passes over. The deviation of rewards counts as a hundredth of their size
