@@ -63,7 +63,7 @@ PLAIN_SAC = SAC(
     policy=SMALL, critic=Critic(SMALL), optimiser=Rates(3e-3, 3e-3, 3e-3), data=Data(batch_size=16), min_seed_steps=20
 )
 SPHERE, BATCH_NORM = replace(SMALL, kind="hypersphere", layers=1), replace(SMALL, kind="batch-renorm", weight_norm=True)
-FRUGAL_SAC = replace(
+SIMBA_SAC = replace(
     PLAIN_SAC,
     policy=SPHERE,
     critic=Critic(SPHERE, heads=3, lowest="episodic", two_hot=TwoHot(51, 5.0, linear=True)),
@@ -101,7 +101,7 @@ AGENTS: dict[str, Any] = {
     "tdmpc": TD_MPC,
     "tdmpc2": TD_MPC2,
     "sac": PLAIN_SAC,
-    "frugal": FRUGAL_SAC,
+    "simba": SIMBA_SAC,
     "crossq": CROSSQ_SAC,
     "mbpo": MODEL_BASED,
 }
@@ -113,7 +113,7 @@ FALLING = {
     "tdmpc": ("consistency_loss", "continuation_loss"),
     "tdmpc2": ("reward_loss", "continuation_loss"),
     "sac": ("policy_loss",),
-    "frugal": ("critic_loss",),
+    "simba": ("critic_loss",),
     "crossq": ("critic_loss",),
     "mbpo": ("policy_loss",),
 }  # the losses that updates on one batch must lower

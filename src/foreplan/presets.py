@@ -18,6 +18,7 @@ AGENTS = {  # each names a dict[size, agent], the default size first
     "pets": "foreplan.agents.pets:SIZES",
     "redq": "foreplan.agents.sac_presets:REDQ_SIZES",
     "sac": "foreplan.agents.sac_presets:SAC_SIZES",
+    "simba": "foreplan.agents.sac_presets:SIMBA_SIZES",
     "tdmpc": "foreplan.agents.tdmpc_presets:ORIGINAL_SIZES",
     "tdmpc2": "foreplan.agents.tdmpc_presets:SIZES",
 }

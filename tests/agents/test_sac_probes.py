@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import CROSSQ_SAC, FRUGAL_SAC, PLAIN_SAC, timestep
+from cases import CROSSQ_SAC, PLAIN_SAC, SIMBA_SAC, timestep
 from probes import corridor, loop, one_hot
 
 from foreplan.agents.sac import SAC, Entropy
@@ -30,7 +30,7 @@ def without_entropy(agent: SAC, rate: float) -> SAC:
 
 FORMS = {
     "plain": without_entropy(PLAIN_SAC, 3e-3),
-    "hypersphere, categorical, scaled": without_entropy(FRUGAL_SAC, 1e-2),
+    "hypersphere, categorical, scaled": without_entropy(SIMBA_SAC, 1e-2),
     "batch norm, no targets": without_entropy(CROSSQ_SAC, 3e-3),
 }
 
@@ -76,7 +76,7 @@ def test_the_policy_is_pulled_towards_demonstrated_actions_alone(cloning: float,
 
 def test_statistics_begin_with_the_demonstrations() -> None:
     """Once, and what is stored later is added: means over all rooms, and the largest return of either."""
-    agent = FRUGAL_SAC
+    agent = SIMBA_SAC
     shown, spec = corridor(4, rewards=[9.0] * 4, terminates=True)
     own, _ = corridor(2, rewards=[1.0] * 2, terminates=True, steps=128)
     replay = replace(own, demos=shown, demo_share=0.5)

@@ -268,7 +268,7 @@ def test_a_run_begins_with_parts_and_leaves_them_alone_if_frozen(
         load_all(str(tmp_path / "run"), {})
 
 
-@pytest.mark.parametrize("name", ["sac", "frugal", "mbpo"])
+@pytest.mark.parametrize("name", ["sac", "simba", "mbpo"])
 def test_an_actor_and_its_critics_are_parts(name: str, tmp_path: Path) -> None:
     """In the units of the rewards: worth what the agent itself says, and what it would do."""
     agent: Any = AGENTS[name]
@@ -279,9 +279,9 @@ def test_an_actor_and_its_critics_are_parts(name: str, tmp_path: Path) -> None:
     sac, learned = (agent.sac, learner.sac) if name == "mbpo" else (agent, learner)
     parts = {kind: load(tmp_path / "run", kind) for kind in ("value", "policy")}  # type: ignore[arg-type]
     value, policy, obs = parts["value"].module, parts["policy"].module, jnp.asarray(points())
-    unit = 1.0 if name != "frugal" else float(learned.returns.value(sac.data.scale_returns))
+    unit = 1.0 if name != "simba" else float(learned.returns.value(sac.data.scale_returns))
     said = unit * np.asarray(sac.value(learned, obs))
-    assert (unit != 1.0) == (name == "frugal")
+    assert (unit != 1.0) == (name == "simba")
     np.testing.assert_allclose(jax.vmap(value)(obs), said, rtol=1e-4, atol=1e-5)
     each = eqx.filter_vmap(lambda one, obs: one(obs), in_axes=(eqx.if_array(0), None))(value.each(3), obs[0])
     np.testing.assert_allclose(each, np.repeat(said[0], 3), rtol=1e-4)

@@ -34,7 +34,22 @@ CROSSQ_SIZES = {
 }  # the latter the paper's
 
 
-def _frugal(utd: float, policy_every: int, n_step: int) -> SAC:
+def _frugal(utd: float, policy_every: int = 1) -> SAC:
+    return SAC(
+        critic=Critic(Architecture("layer-norm"), lowest="episodic", two_hot=TwoHot(101, 5.0, linear=True)),
+        entropy=Entropy(per_dimension=-0.5),
+        data=Data(scale_returns=5.0),
+        log_std=(-10.0, 2.0),
+        utd=utd,
+        policy_every=policy_every,
+        averaging=0.001,
+    )
+
+
+FRUGAL_SIZES = {"utd2": _frugal(2.0), "utd1": _frugal(1.0), "utd8": _frugal(8.0, policy_every=4)}
+
+
+def _simba(utd: float, policy_every: int, n_step: int) -> SAC:
     sphere = Architecture("hypersphere", width=256, layers=1)
     return SAC(
         policy=replace(sphere, width=128),
@@ -49,8 +64,8 @@ def _frugal(utd: float, policy_every: int, n_step: int) -> SAC:
     )
 
 
-FRUGAL_SIZES = {
-    "utd2": _frugal(2.0, policy_every=2, n_step=3),
-    "utd1": _frugal(1.0, policy_every=1, n_step=3),
-    "utd8": _frugal(8.0, policy_every=4, n_step=1),
+SIMBA_SIZES = {
+    "utd2": _simba(2.0, policy_every=2, n_step=3),
+    "utd1": _simba(1.0, policy_every=1, n_step=3),
+    "utd8": _simba(8.0, policy_every=4, n_step=1),
 }
