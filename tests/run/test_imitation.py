@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from cases import CLONE, FRUGAL_SAC
+from cases import CLONE, SIMBA_SAC
 from laws import steer
 from toys import Toy
 
@@ -179,9 +179,9 @@ def test_a_learner_of_another_run_acts_from_the_first_step(demos, tmp_path) -> N
 def test_statistics_go_on_with_the_data_of_another_run(demos, tmp_path) -> None:
     """Those of the first run, of the demonstrations and of the second run, of 50 decisions each, once."""
     settings = Settings("toys:walk", steps=100, eval_every=100, eval_episodes=1, save_every=100)
-    first = train(FRUGAL_SAC, settings, tmp_path / "first")
+    first = train(SIMBA_SAC, settings, tmp_path / "first")
     warm = Warm(init=str(first), demos=demos)
-    again = train(FRUGAL_SAC, replace(settings, seed=1, warm=warm), tmp_path / "again")
+    again = train(SIMBA_SAC, replace(settings, seed=1, warm=warm), tmp_path / "again")
     counts = [
         checkpoint.load(run / "checkpoints" / "step-000000100", "learner")["learner"]["obs/count"]
         for run in (first, again)
