@@ -15,6 +15,7 @@ from foreplan.core.fitting import Fitting, Split, transitions
 from foreplan.core.replay import Replay, Window
 from foreplan.worlds.ensemble import EnsembleWorld, Member
 
+USELESS = 0.5  # of the rewards' deviation: an error in foretelling them that is no better than knowing nothing
 POLICY_ACTIONS = 8  # in a state, over which an advantage is one
 
 
@@ -107,4 +108,4 @@ def rewards_foretold(world: EnsembleWorld, replay: Replay, fitting: Fitting) -> 
     found = Split.of(replay, replace(fitting, hold_out=0.0)).mean(compared, fitting.max_held)
     variance = found["square"] - found["reward"] ** 2
     least = jnp.maximum(1e-4 * found["square"], 1e-12)
-    return jnp.nan_to_num(jnp.clip(1.0 - found["error"] / (0.25 * jnp.maximum(variance, least)), 0.0, 1.0))
+    return jnp.nan_to_num(jnp.clip(1.0 - found["error"] / (USELESS**2 * jnp.maximum(variance, least)), 0.0, 1.0))

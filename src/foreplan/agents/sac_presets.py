@@ -34,9 +34,12 @@ CROSSQ_SIZES = {
 }  # the latter the paper's
 
 
+CATEGORIES = TwoHot(101, 5.0, linear=True)  # of returns that are scaled to within 5
+
+
 def _frugal(utd: float, policy_every: int = 1) -> SAC:
     return SAC(
-        critic=Critic(Architecture("layer-norm"), lowest="episodic", two_hot=TwoHot(101, 5.0, linear=True)),
+        critic=Critic(Architecture("layer-norm"), lowest="episodic", two_hot=CATEGORIES),
         entropy=Entropy(per_dimension=-0.5),
         data=Data(scale_returns=5.0),
         log_std=(-10.0, 2.0),
@@ -53,7 +56,7 @@ def _simba(utd: float, policy_every: int, n_step: int) -> SAC:
     sphere = Architecture("hypersphere", width=256, layers=1)
     return SAC(
         policy=replace(sphere, width=128),
-        critic=Critic(sphere, lowest="episodic", two_hot=TwoHot(101, 5.0, linear=True)),
+        critic=Critic(sphere, lowest="episodic", two_hot=CATEGORIES),
         entropy=Entropy(initial=0.01, per_dimension=-0.5),
         optimiser=Optimiser(2e-4, 2e-4, 2e-4),
         data=Data(n_step=n_step, fade=0.5, normalise_obs=True, scale_returns=5.0),
