@@ -10,6 +10,7 @@ from foreplan import cli
 
 ROOT = Path(__file__).parents[1]
 LANGUAGES = ["README.md", "README.zh-CN.md"]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("results/**/*.md")])
 in_every_language = pytest.mark.parametrize("name", LANGUAGES)
 
 
@@ -50,10 +51,18 @@ def test_commands_are_understood(line: str) -> None:
     assert all(str(value) in line for key, value in vars(parsed).items() if key in named)
 
 
-@in_every_language
-def test_links_lead_somewhere(name: str) -> None:
-    for target in re.findall(r"\[[^]]*\]\(([^)#]+)\)", text(name)):
-        assert (ROOT / target).exists(), f"{name} links to {target}, which is not there"
+def anchors(page: Path) -> set[str]:
+    """Of its headings, as the usual viewers of Markdown make them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for target, anchor in re.findall(r"\[[^]]*\]\((?!https?:)([^)#]*)#?([^)]*)\)", page.read_text(encoding="utf-8")):
+        there = page.parent / target if target else page
+        assert there.exists(), f"links to {target}, which is not there"
+        assert not anchor or anchor in anchors(there), f"{target} has no heading for #{anchor}"
 
 
 @in_every_language

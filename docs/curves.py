@@ -1,0 +1,75 @@
+"""The learning curves of the documentation, drawn from `results/`.
+
+python docs/curves.py
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from foreplan.insight.compare import at_steps, band, common_steps
+from foreplan.insight.history import History
+from foreplan.insight.plots import COLOURS, canvas
+
+ROOT = Path(__file__).parents[1]
+
+
+class Panel(NamedTuple):
+    """One task: name -> runs, a glob in `results/` each; and a return to look for, by its name."""
+
+    title: str
+    runs: dict[str, str]
+    aim: tuple[str, float] | None = None
+
+
+FIGURES = {
+    "tdmpc2-curves": (
+        Panel("cartpole-swingup", {"nano": "tdmpc2/cartpole-swingup-s[234]"}, ("TD-MPC2, 5M, GPU, 100k", 839)),
+        Panel("walker-walk", {"nano": "tdmpc2/walker-walk-s[234]"}, ("TD-MPC2, 5M, GPU, 100k", 962)),
+        Panel("cheetah-run", {"nano": "tdmpc2/cheetah-run-s[23]"}, ("TD-MPC2, 5M, GPU, 100k", 519)),
+    ),
+    "mbpo-curves": (
+        Panel(
+            "InvertedPendulum-v5", {"mbpo, size small": "mbpo/inverted-pendulum-small-s?"}, ("the most there is", 1000)
+        ),
+        Panel(
+            "HalfCheetah-v5",
+            {"mbpo, real ratio 0.05": "mbpo/halfcheetah-real005-s11", "sac, UTD 1": "sac/halfcheetah-s12"},
+        ),
+    ),
+    "sac-curves": tuple(
+        Panel(
+            title,
+            {"frugal": f"sac/{task}-categorical-averaged-bfloat16-s??", "simba": f"sac/{task}-frugal{first}-s1[12]"},
+            ("SimbaV2, UTD 8, 100k", published),
+        )
+        for title, task, first, published in (
+            ("Hopper-v5", "hopper", "-random1000-bfloat16", 2927.0),
+            ("HalfCheetah-v5", "halfcheetah", "", 7505.0),
+            ("walker-walk", "walker-walk", "", 959.0),
+            ("cheetah-run", "cheetah-run", "", 602.0),
+        )
+    ),
+}
+
+
+def draw(name: str, panels: tuple[Panel, ...]) -> None:
+    with canvas(ROOT / "docs" / "assets" / f"{name}.png", 3.0 * len(panels), 3.2) as figure:
+        for panel, axes in zip(panels, figure.subplots(1, len(panels)), strict=True):
+            for colour, (label, pattern) in zip(COLOURS, panel.runs.items(), strict=False):
+                look: dict[str, Any] = {"color": colour, "ls": "-"}
+                runs = [History.read(path) for path in sorted((ROOT / "results").glob(pattern))]
+                for run in runs:
+                    axes.plot(run.evaluated("env_steps") / 1000, run.returns, lw=0.6, alpha=0.5, **look)
+                steps = common_steps(runs)
+                plural = "s" if len(runs) > 1 else ""
+                band(axes, steps / 1000, at_steps(runs, steps), f"{label} ({len(runs)} run{plural})", look)
+            if panel.aim:
+                axes.axhline(panel.aim[1], color="#5c5c5c", ls=":", lw=1.2, label=panel.aim[0])
+            axes.set(title=panel.title, xlabel="environment steps / 1000", ylim=(min(0, axes.get_ylim()[0]), None))
+            axes.legend(fontsize=7, loc="best")
+        figure.axes[0].set_ylabel("return of an episode, evaluation")
+
+
+if __name__ == "__main__":
+    for name, panels in FIGURES.items():
+        draw(name, panels)
