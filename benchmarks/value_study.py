@@ -1,0 +1,138 @@
+"""What TD-MPC2's value learns from, sees and answers, one thing changed at a time: same tasks, same seeds.
+
+python benchmarks/value_study.py commands --seeds 21 22  # a line a run
+python benchmarks/value_study.py costs  # ms a decision, planning and learning, in turns
+python benchmarks/value_study.py table  # the returns of results/tdmpc2, and docs/assets/value-study.png
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from foreplan import cli
+from foreplan.commands.train import Train
+from foreplan.core.replay import Replay, insert
+from foreplan.core.types import Spec, Step, TimeStep
+from foreplan.insight.history import History
+from foreplan.insight.plots import COLOURS, canvas
+from foreplan.insight.stats import summarise
+
+ROOT = Path(__file__).parents[1]
+FORMS = {
+    "nano": "",
+    "lambda": "--agent.critic.target lambda --agent.critic.n-step 5",
+    "return": "--agent.critic.target return",
+    "seesreward": "--agent.critic.sees reward",
+    "next": "--agent.critic.sees next",
+    "mean": "--agent.critic.search mean",
+    "min": "--agent.critic.search min",
+    "distil": "--agent.losses.distil 1 --agent.reanalyse 2",
+    "every": "--agent.critic.depths every",
+}
+TASKS = ("cartpole-swingup", "reacher-easy", "walker-walk")
+SPEC = Spec(obs_shape=(24,), action_dim=6, episode_length=500, terminates=False)
+
+
+def command(task: str, form: str, seed: int) -> str:
+    words = f"dmc/{task} --steps 50000 --seed {seed} --eval-every 10000 --eval-episodes 5 --precision bfloat16"
+    return f"foreplan train tdmpc2 {words} {FORMS[form]}".rstrip()
+
+
+def folder(task: str, form: str, seed: int) -> Path:
+    middle = "" if form == "nano" else f"{form}-"
+    return ROOT / "results" / "tdmpc2" / f"{task}-{middle}bfloat16-s{seed}"
+
+
+# ---------------------------------------------------------------------- costs
+def turn(form: str) -> Callable[[], float]:
+    """One decision of that form, compiled: plan, learn once, relabel. Returns ms."""
+    argv = command(TASKS[-1], form, 0).split()[2:]
+    agent: Any = cli.parse(Train.of(argv), argv, "foreplan train").agent
+    key, rng = jax.random.key(0), np.random.default_rng(0)
+    learner, memory, extras = agent.init(SPEC, key), agent.memory(SPEC), agent.extras(SPEC)
+    replay, no = Replay.create(SPEC, 10_000, extras), np.zeros(1, bool)
+    for _ in range(1000):
+        obs, action = rng.normal(size=(1, 24)).astype(np.float32), rng.uniform(-1, 1, (1, 6)).astype(np.float32)
+        replay = insert(
+            replay, Step(obs, action, np.ones(1, np.float32), no, no, obs, np.zeros(1, np.int32), extras=extras)
+        )
+    timestep = TimeStep(obs, np.zeros(1, np.float32), no, no, no)
+
+    def decide() -> float:
+        nonlocal learner, memory, replay
+        start = time.perf_counter()
+        acted = agent.act(learner, timestep, memory, key, False)
+        learner, metrics = agent.learn(learner, replay, key, 1)
+        if extras:
+            replay = agent.relabel(learner, replay, key)
+        jax.block_until_ready((acted, metrics, replay))
+        return 1e3 * (time.perf_counter() - start)
+
+    for _ in range(5):
+        decide()
+    return decide
+
+
+def costs(rounds: int = 10, decisions: int = 20) -> None:
+    turns = {form: turn(form) for form in FORMS}
+    times: dict[str, list[float]] = {form: [] for form in FORMS}
+    for _ in range(rounds):
+        for form, decide in turns.items():
+            times[form].append(float(np.median([decide() for _ in range(decisions)])))
+    shares = {form: np.median(np.divide(times[form], times["nano"])) for form in FORMS}
+    for form, share in shares.items():
+        print(f"{form:12}{np.min(times[form]):7.1f} ms{share:7.2f} times nano's")
+
+
+# ---------------------------------------------------------------------- returns
+def table(seeds: list[int]) -> None:
+    """Returns at the end, by task and seed, over all tasks, and how far from `nano`, seed by seed."""
+    finals = {
+        form: [np.array([History.read(folder(task, form, seed)).returns[-1] for seed in seeds]) for task in TASKS]
+        for form in FORMS
+    }
+    print(f"| form | {' | '.join(f'`{task}`' for task in TASKS)} | IQM of all | beyond `nano`, mean |")
+    print("|---" * (len(TASKS) + 3) + "|")
+    for form, tasks in finals.items():
+        middle, low, high = summarise(tasks)
+        gains = [mine - base for mine, base in zip(tasks, finals["nano"], strict=True)]
+        gain, least, most = summarise(gains)
+        cells = [", ".join(f"{value:.0f}" for value in task) for task in tasks]
+        cells += [f"{middle:.0f} ({low:.0f} to {high:.0f})", f"{gain:+.0f} ({least:+.0f} to {most:+.0f})"]
+        print(f"| `{form}` | {' | '.join(cells)} |")
+    picture(finals)
+
+
+def picture(finals: dict[str, list[np.ndarray]]) -> None:
+    """A column a task, a row a form, a mark a seed."""
+    with canvas(ROOT / "docs" / "assets" / "value-study.png", 10.0, 3.4) as figure:
+        rows = range(len(FORMS))[::-1]
+        for task, axes in enumerate(figure.subplots(1, len(TASKS), sharey=True)):
+            for row, tasks in zip(rows, finals.values(), strict=True):
+                axes.plot(tasks[task], [row] * len(tasks[task]), "o", color=COLOURS[0], alpha=0.6)
+                axes.plot(np.mean(tasks[task]), row, "|", color=COLOURS[1], ms=16, mew=2.5)
+            axes.axvline(float(np.mean(finals["nano"][task])), color="#5c5c5c", ls=":", lw=1.2)
+            axes.set(title=TASKS[task], xlabel="return at 50,000 environment steps", xlim=(0, 1000))
+            axes.set_yticks(rows, list(FORMS))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["commands", "costs", "table"])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[21, 22])
+    options = parser.parse_args()
+    if options.what == "costs":
+        costs()
+    elif options.what == "table":
+        table(options.seeds)
+    else:
+        print("\n".join(command(task, form, seed) for seed in options.seeds for form in FORMS for task in TASKS))
+
+
+if __name__ == "__main__":
+    main()
