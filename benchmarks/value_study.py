@@ -90,35 +90,47 @@ def costs(rounds: int = 10, decisions: int = 20) -> None:
 
 
 # ---------------------------------------------------------------------- returns
+Returns = dict[str, list[np.ndarray]]  # form -> for each task, of each seed
+
+
 def table(seeds: list[int]) -> None:
-    """Returns at the end, by task and seed, over all tasks, and how far from `nano`, seed by seed."""
-    finals = {
-        form: [np.array([History.read(folder(task, form, seed)).returns[-1] for seed in seeds]) for task in TASKS]
-        for form in FORMS
+    """Returns at the end and in the mean of the evaluations on the way, and how far from `nano`, seed by seed."""
+    runs = {
+        form: [[History.read(folder(task, form, seed)).returns for seed in seeds] for task in TASKS] for form in FORMS
     }
-    print(f"| form | {' | '.join(f'`{task}`' for task in TASKS)} | IQM of all | beyond `nano`, mean |")
-    print("|---" * (len(TASKS) + 3) + "|")
-    for form, tasks in finals.items():
-        middle, low, high = summarise(tasks)
-        gains = [mine - base for mine, base in zip(tasks, finals["nano"], strict=True)]
-        gain, least, most = summarise(gains)
-        cells = [", ".join(f"{value:.0f}" for value in task) for task in tasks]
-        cells += [f"{middle:.0f} ({low:.0f} to {high:.0f})", f"{gain:+.0f} ({least:+.0f} to {most:+.0f})"]
+    ends = {form: [np.array([run[-1] for run in task]) for task in tasks] for form, tasks in runs.items()}
+    means = {form: [np.array([run.mean() for run in task]) for task in tasks] for form, tasks in runs.items()}
+    print(f"| form | {' | '.join(f'`{task}`' for task in TASKS)} | beyond `nano` | on the way | beyond `nano` |")
+    print("|---" * (len(TASKS) + 4) + "|")
+    for form in FORMS:
+        cells = [", ".join(f"{value:.0f}" for value in task) for task in ends[form]]
+        cells += [beyond(ends, form), f"{summarise(means[form])[0]:.0f}", beyond(means, form)]
         print(f"| `{form}` | {' | '.join(cells)} |")
-    picture(finals)
+    picture(ends, means)
 
 
-def picture(finals: dict[str, list[np.ndarray]]) -> None:
+def beyond(returns: Returns, form: str) -> str:
+    gain, least, most = summarise([mine - base for mine, base in zip(returns[form], returns["nano"], strict=True)])
+    return f"{gain:+.0f} ({least:+.0f} to {most:+.0f})" if form != "nano" else ""
+
+
+def picture(ends: Returns, means: Returns) -> None:
     """A column a task, a row a form, a mark a seed."""
-    with canvas(ROOT / "docs" / "assets" / "value-study.png", 10.0, 3.4) as figure:
-        rows = range(len(FORMS))[::-1]
+    rows = range(len(FORMS))[::-1]
+    marks = (
+        ("at 50,000 environment steps", ends, COLOURS[0], "o"),
+        ("mean of 10,000 to 50,000", means, COLOURS[1], "D"),
+    )
+    with canvas(ROOT / "docs" / "assets" / "value-study.png", 10.0, 3.6) as figure:
         for task, axes in enumerate(figure.subplots(1, len(TASKS), sharey=True)):
-            for row, tasks in zip(rows, finals.values(), strict=True):
-                axes.plot(tasks[task], [row] * len(tasks[task]), "o", color=COLOURS[0], alpha=0.6)
-                axes.plot(np.mean(tasks[task]), row, "|", color=COLOURS[1], ms=16, mew=2.5)
-            axes.axvline(float(np.mean(finals["nano"][task])), color="#5c5c5c", ls=":", lw=1.2)
-            axes.set(title=TASKS[task], xlabel="return at 50,000 environment steps", xlim=(0, 1000))
+            for label, returns, colour, mark in marks:
+                at = np.array([values[task] for values in returns.values()])
+                axes.plot(at, np.repeat(rows, at.shape[1]).reshape(at.shape), mark, color=colour, alpha=0.6, ms=6)
+                axes.plot([], [], mark, color=colour, label=label)
+                axes.axvline(float(np.mean(returns["nano"][task])), color=colour, ls=":", lw=1.2)
+            axes.set(title=TASKS[task], xlabel="return of an episode", xlim=(0, 1000))
             axes.set_yticks(rows, list(FORMS))
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
 
 
 def main() -> None:
