@@ -90,28 +90,36 @@ def costs(rounds: int = 10, decisions: int = 20) -> None:
 
 
 # ---------------------------------------------------------------------- returns
-Returns = dict[str, list[np.ndarray]]  # form -> for each task, of each seed
+Returns = dict[str, list[dict[int, float]]]  # form -> for each task, by seed
 
 
 def table(seeds: list[int]) -> None:
     """Returns at the end and in the mean of the evaluations on the way, and how far from `nano`, seed by seed."""
     runs = {
-        form: [[History.read(folder(task, form, seed)).returns for seed in seeds] for task in TASKS] for form in FORMS
+        form: [
+            {seed: History.read(at).returns for seed in seeds if (at := folder(task, form, seed)).exists()}
+            for task in TASKS
+        ]
+        for form in FORMS
     }
-    ends = {form: [np.array([run[-1] for run in task]) for task in tasks] for form, tasks in runs.items()}
-    means = {form: [np.array([run.mean() for run in task]) for task in tasks] for form, tasks in runs.items()}
+    ends = {form: [{seed: run[-1] for seed, run in task.items()} for task in tasks] for form, tasks in runs.items()}
+    means = {form: [{seed: run.mean() for seed, run in task.items()} for task in tasks] for form, tasks in runs.items()}
     print(f"| form | {' | '.join(f'`{task}`' for task in TASKS)} | beyond `nano` | on the way | beyond `nano` |")
     print("|---" * (len(TASKS) + 4) + "|")
     for form in FORMS:
-        cells = [", ".join(f"{value:.0f}" for value in task) for task in ends[form]]
-        cells += [beyond(ends, form), f"{summarise(means[form])[0]:.0f}", beyond(means, form)]
-        print(f"| `{form}` | {' | '.join(cells)} |")
+        cells = [", ".join(f"{value:.0f}" for value in task.values()) for task in ends[form]]
+        way, *_ = summarise([np.array(list(task.values())) for task in means[form]])
+        print(f"| `{form}` | {' | '.join([*cells, beyond(ends, form), f'{way:.0f}', beyond(means, form)])} |")
     picture(ends, means)
 
 
 def beyond(returns: Returns, form: str) -> str:
-    gain, least, most = summarise([mine - base for mine, base in zip(returns[form], returns["nano"], strict=True)])
-    return f"{gain:+.0f} ({least:+.0f} to {most:+.0f})" if form != "nano" else ""
+    """By the seeds that both have."""
+    both = list(zip(returns[form], returns["nano"], strict=True))
+    gains = [np.array([mine[seed] - base[seed] for seed in mine if seed in base]) for mine, base in both]
+    gain, least, most = summarise(gains)
+    interval = f" ({least:+.0f} to {most:+.0f})" if max(map(len, gains)) > 1 else ""
+    return f"{gain:+.0f}{interval}" if form != "nano" else ""
 
 
 def picture(ends: Returns, means: Returns) -> None:
@@ -124,10 +132,11 @@ def picture(ends: Returns, means: Returns) -> None:
     with canvas(ROOT / "docs" / "assets" / "value-study.png", 10.0, 3.6) as figure:
         for task, axes in enumerate(figure.subplots(1, len(TASKS), sharey=True)):
             for label, returns, colour, mark in marks:
-                at = np.array([values[task] for values in returns.values()])
-                axes.plot(at, np.repeat(rows, at.shape[1]).reshape(at.shape), mark, color=colour, alpha=0.6, ms=6)
+                for row, tasks in zip(rows, returns.values(), strict=True):
+                    at = list(tasks[task].values())
+                    axes.plot(at, [row] * len(at), mark, color=colour, alpha=0.6, ms=6)
                 axes.plot([], [], mark, color=colour, label=label)
-                axes.axvline(float(np.mean(returns["nano"][task])), color=colour, ls=":", lw=1.2)
+                axes.axvline(float(np.mean(list(returns["nano"][task].values()))), color=colour, ls=":", lw=1.2)
             axes.set(title=TASKS[task], xlabel="return of an episode", xlim=(0, 1000))
             axes.set_yticks(rows, list(FORMS))
         figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
