@@ -24,6 +24,7 @@ import optax
 
 from foreplan.core.fitting import Fitting, Split, transitions
 from foreplan.core.learning import descend
+from foreplan.core.machine import keep_memory
 from foreplan.core.replay import Replay, insert
 from foreplan.core.types import Spec, Step
 from foreplan.worlds.ensemble import EnsembleWorld, Member, Network
@@ -113,6 +114,7 @@ def measure(repeats: int = 5) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
+    keep_memory()  # as the command line does
     found = measure()
     if parser.parse_args().json:
         print(json.dumps(found))

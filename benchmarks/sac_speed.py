@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from foreplan.agents.sac import SAC
+from foreplan.core.machine import keep_memory
 from foreplan.core.replay import Replay, insert
 from foreplan.core.types import Spec, Step
 
@@ -143,6 +144,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0, help="for each kind of work")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    keep_memory()  # as the command line does
     rows = [measure(work, options.seconds) for work in WORKS]
     if options.json:
         print(json.dumps(rows))

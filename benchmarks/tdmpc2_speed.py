@@ -20,6 +20,7 @@ import numpy as np
 
 from foreplan.agents.tdmpc import TDMPC2
 from foreplan.agents.tdmpc_presets import SIZES
+from foreplan.core.machine import keep_memory
 from foreplan.core.replay import Replay, insert
 from foreplan.core.types import Spec, Step, TimeStep
 from foreplan.planners.mppi import MPPI
@@ -102,6 +103,7 @@ def main() -> None:
     parser.add_argument("sizes", nargs="*", default=["nano", "1m", "5m"])
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    keep_memory()  # as the command line does
     rows = [measure(size) for size in options.sizes]
     if options.json:
         print(json.dumps(rows))

@@ -16,6 +16,7 @@ import numpy as np
 
 from foreplan import cli
 from foreplan.commands.train import Train
+from foreplan.core.machine import keep_memory
 from foreplan.core.replay import Replay, insert
 from foreplan.core.types import Spec, Step, TimeStep
 from foreplan.insight.history import History
@@ -148,6 +149,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[21, 22])
     options = parser.parse_args()
     if options.what == "costs":
+        keep_memory()  # as the command line does
         costs()
     elif options.what == "table":
         table(options.seeds)

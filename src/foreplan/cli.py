@@ -21,6 +21,7 @@ from foreplan.commands.runs import Eval, Import, Report
 from foreplan.commands.sweep import Sweep
 from foreplan.commands.train import Resume, Train
 from foreplan.core.errors import Diverged, EnvError, UsageError, unknown
+from foreplan.core.machine import keep_memory
 from foreplan.envs import gl
 from foreplan.run.signals import Interrupted
 
@@ -72,6 +73,7 @@ def run(name: str, argv: Sequence[str]) -> int:
     if name not in COMMANDS:
         raise unknown("command", name, COMMANDS)
     gl.configure()  # before MuJoCo is imported
+    keep_memory()
     kind = COMMANDS[name]
     command = parse(kind.of(argv) if hasattr(kind, "of") else kind, argv, f"foreplan {name}")
     result = command()

@@ -19,6 +19,7 @@ from typing import Any
 import jax
 
 from foreplan.core.errors import EnvError, UsageError
+from foreplan.core.machine import keep_memory
 from foreplan.core.types import Agent, VectorEnv
 from foreplan.envs import names
 from foreplan.run import checkpoint
@@ -51,6 +52,7 @@ def train(
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(not path.name.startswith(".") for path in out.iterdir())):
         raise UsageError(f"{out} exists; continue it with `foreplan resume {out}`, or choose another with --out")
+    keep_memory()
     agent = prepared(agent, settings.warm)
     check_agent(agent, settings)
     if settings.tensorboard:
@@ -78,6 +80,7 @@ def resume(
     out: Path | str, *, steps: int | None = None, make_env: MakeEnv = names.make, display: Display | None = None
 ) -> Path:
     """Continue a run from its newest whole checkpoint, to `steps` environment steps if given. Raises as `train`."""
+    keep_memory()
     out = Path(out)
     agent, settings, config = read_config(out)
     if steps is not None:

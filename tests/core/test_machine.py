@@ -1,0 +1,36 @@
+"""Memory that is freed is kept."""
+
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import ctypes, resource, sys
+from foreplan.core.machine import keep_memory
+
+if "keep" in sys.argv:
+    keep_memory()
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+
+def use() -> None:
+    block = libc.malloc(ctypes.c_size_t(100 * 2**20))
+    ctypes.memset(block, 1, 100 * 2**20)
+    libc.free(block)
+
+use()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+use()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc alone is asked")
+def test_a_freed_block_is_used_again_without_a_page_fault() -> None:
+    def faults(*argument: str) -> int:
+        command = [sys.executable, "-c", PROGRAM, *argument]
+        return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+    assert faults() > 40  # pages of 2 MiB at most, given anew
+    assert faults("keep") < 10
