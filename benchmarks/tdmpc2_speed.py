@@ -11,8 +11,9 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 import jax
 import jax.numpy as jnp
@@ -64,17 +65,23 @@ def flops(agent: TDMPC2) -> tuple[float, float]:
     return 2.0 * (encode + candidates + proposals), 2.0 * (targets + world + improve)
 
 
+def recorded(extras: Mapping[str, jax.Array] = MappingProxyType({})) -> tuple[Replay, TimeStep]:
+    """A thousand decisions at random, each with these extras, and an observation to act on."""
+    rng = np.random.default_rng(0)
+    zero, no = np.zeros(1, np.float32), np.zeros(1, bool)
+    timestep = TimeStep(rng.normal(size=(1, 24)).astype(np.float32), zero, no, no, no)
+    replay = Replay.create(SPEC, 10_000, extras)
+    for _ in range(1000):
+        obs, action = rng.normal(size=(1, 24)).astype(np.float32), rng.uniform(-1, 1, (1, 6)).astype(np.float32)
+        replay = insert(replay, Step(obs, action, zero, no, no, obs, np.zeros(1, np.int32), extras=dict(extras)))
+    return replay, timestep
+
+
 def measure(size: str) -> dict[str, float | str]:
     agent = replace(SIZES[size], planner=REFERENCE_PLANNER, batch_size=256)
     key = jax.random.key(0)
     learner, memory = agent.init(SPEC, key), agent.memory(SPEC)
-    rng = np.random.default_rng(0)
-    zero, no = np.zeros(1, np.float32), np.zeros(1, bool)
-    timestep = TimeStep(rng.normal(size=(1, 24)).astype(np.float32), zero, no, no, no)
-    replay = Replay.create(SPEC, 10_000)
-    for _ in range(1000):
-        obs, action = rng.normal(size=(1, 24)).astype(np.float32), rng.uniform(-1, 1, (1, 6)).astype(np.float32)
-        replay = insert(replay, Step(obs, action, zero, no, no, obs, np.zeros(1, np.int32)))
+    replay, timestep = recorded()
 
     def update() -> object:
         nonlocal learner

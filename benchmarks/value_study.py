@@ -13,12 +13,11 @@ from typing import Any
 
 import jax
 import numpy as np
+from tdmpc2_speed import SPEC, recorded
 
 from foreplan import cli
 from foreplan.commands.train import Train
 from foreplan.core.machine import keep_memory
-from foreplan.core.replay import Replay, insert
-from foreplan.core.types import Spec, Step, TimeStep
 from foreplan.insight.history import History
 from foreplan.insight.plots import COLOURS, canvas
 from foreplan.insight.stats import summarise
@@ -36,7 +35,6 @@ FORMS = {
     "every": "--agent.critic.depths every",
 }
 TASKS = ("cartpole-swingup", "reacher-easy", "walker-walk")
-SPEC = Spec(obs_shape=(24,), action_dim=6, episode_length=500, terminates=False)
 
 
 def command(task: str, form: str, seed: int) -> str:
@@ -54,15 +52,8 @@ def turn(form: str) -> Callable[[], float]:
     """One decision of that form, compiled: plan, learn once, relabel. Returns ms."""
     argv = command(TASKS[-1], form, 0).split()[2:]
     agent: Any = cli.parse(Train.of(argv), argv, "foreplan train").agent
-    key, rng = jax.random.key(0), np.random.default_rng(0)
-    learner, memory, extras = agent.init(SPEC, key), agent.memory(SPEC), agent.extras(SPEC)
-    replay, no = Replay.create(SPEC, 10_000, extras), np.zeros(1, bool)
-    for _ in range(1000):
-        obs, action = rng.normal(size=(1, 24)).astype(np.float32), rng.uniform(-1, 1, (1, 6)).astype(np.float32)
-        replay = insert(
-            replay, Step(obs, action, np.ones(1, np.float32), no, no, obs, np.zeros(1, np.int32), extras=extras)
-        )
-    timestep = TimeStep(obs, np.zeros(1, np.float32), no, no, no)
+    key, extras = jax.random.key(0), agent.extras(SPEC)
+    learner, memory, (replay, timestep) = agent.init(SPEC, key), agent.memory(SPEC), recorded(extras)
 
     def decide() -> float:
         nonlocal learner, memory, replay

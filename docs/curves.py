@@ -4,9 +4,9 @@ python docs/curves.py
 """
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from foreplan.insight.compare import at_steps, band, common_steps
+from foreplan.insight.compare import curve
 from foreplan.insight.history import History
 from foreplan.insight.plots import COLOURS, canvas
 
@@ -56,13 +56,9 @@ def draw(name: str, panels: tuple[Panel, ...]) -> None:
     with canvas(ROOT / "docs" / "assets" / f"{name}.png", 3.0 * len(panels), 3.2) as figure:
         for panel, axes in zip(panels, figure.subplots(1, len(panels)), strict=True):
             for colour, (label, pattern) in zip(COLOURS, panel.runs.items(), strict=False):
-                look: dict[str, Any] = {"color": colour, "ls": "-"}
                 runs = [History.read(path) for path in sorted((ROOT / "results").glob(pattern))]
-                for run in runs:
-                    axes.plot(run.evaluated("env_steps") / 1000, run.returns, lw=0.6, alpha=0.5, **look)
-                steps = common_steps(runs)
                 plural = "s" if len(runs) > 1 else ""
-                band(axes, steps / 1000, at_steps(runs, steps), f"{label} ({len(runs)} run{plural})", look)
+                curve(axes, runs, f"{label} ({len(runs)} run{plural})", {"color": colour, "ls": "-"}, unit=1000.0)
             if panel.aim:
                 axes.axhline(panel.aim[1], color="#5c5c5c", ls=":", lw=1.2, label=panel.aim[0])
             axes.set(title=panel.title, xlabel="environment steps / 1000", ylim=(min(0, axes.get_ylim()[0]), None))

@@ -18,7 +18,7 @@ def keep_memory() -> None:
     """Let glibc keep what is freed for the next who asks, instead of giving it back to the kernel.
 
     XLA asks for all intermediate results of a program anew at each call. By default a block of more than 32 MB comes
-    from the kernel, which clears it page by page: a fifth of an update of a network of a million parameters. All three
+    from the kernel, which clears it page by page: a quarter or more of an update of a million parameters. All three
     limits, for to set one ends what glibc does by itself, and smaller blocks would then go back, too. Other allocators
     are left as they are.
     """

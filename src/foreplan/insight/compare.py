@@ -113,10 +113,7 @@ def curves(path: Path, kinds: dict[str, list[History]]) -> None:
         looks = [(colour, line) for line in ("-", "--", ":") for colour in plots.COLOURS]
         for (colour, line), (kind, runs) in zip(cycle(looks), kinds.items(), strict=False):
             look: dict[str, Any] = {"color": colour, "ls": line}
-            for run in runs:
-                by_steps.plot(run.evaluated("env_steps"), run.returns, lw=0.6, alpha=0.5, **look)
-            steps = common_steps(runs)
-            band(by_steps, steps, at_steps(runs, steps), labels[kind], look)
+            curve(by_steps, runs, labels[kind], look)
             for axes, (name, (_, unit)) in zip(others, counters.items(), strict=True):
                 for run in runs:
                     axes.plot(run.evaluated(name) / unit, run.returns, lw=0.6, alpha=0.5, **look)
@@ -130,6 +127,14 @@ def curves(path: Path, kinds: dict[str, list[History]]) -> None:
         for axes in (by_steps, others[0]):
             axes.xaxis.set_major_formatter("{x:,.0f}")
         figure.legend(*by_steps.get_legend_handles_labels(), loc="outside lower center", ncols=columns)
+
+
+def curve(axes: Axes, runs: Sequence[History], label: str, look: dict[str, Any], unit: float = 1.0) -> None:
+    """Each run, and all together, over environment steps in `unit`s."""
+    for run in runs:
+        axes.plot(run.evaluated("env_steps") / unit, run.returns, lw=0.6, alpha=0.5, **look)
+    steps = common_steps(runs)
+    band(axes, steps / unit, at_steps(runs, steps), label, look)
 
 
 def band(axes: Axes, x: np.ndarray, returns: np.ndarray, label: str, look: dict[str, Any]) -> None:
