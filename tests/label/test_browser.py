@@ -188,8 +188,8 @@ def test_two_hundred_labels_by_keyboard(server, person, capsys) -> None:
     assert len(labels) == 200
     assert len({line["id"] for line in lines if "id" in line}) == len(lines) - len(undone)
     assert {url.split("/")[2] for url in person.requests if not url.startswith("data:")} == {f"127.0.0.1:{server.port}"}
-    complaints = [text for text in person.errors if "ERR_INTERNET_DISCONNECTED" not in text]
-    assert [text for text in complaints if "ERR_CONNECTION" not in text and "ERR_EMPTY" not in text] == []
+    cut = "Failed to load resource: net::"  # the browser's own word for a lost connection, at whatever byte it was lost
+    assert [text for text in person.errors if not text.startswith(cut)] == []
 
     middle, slow = np.median(timings), np.quantile(timings, 0.95)
     with capsys.disabled():
