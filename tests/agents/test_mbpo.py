@@ -17,7 +17,7 @@ from foreplan.agents.mbpo_parts import disagreement, foretold, rewards_foretold
 from foreplan.agents.sac import SAC
 from foreplan.core.errors import Diverged, UsageError
 from foreplan.core.fitting import Fitting
-from foreplan.core.replay import Replay
+from foreplan.core.replay import Replay, sample
 from foreplan.core.types import Spec
 from foreplan.worlds.ensemble import EnsembleWorld, Member
 
@@ -89,6 +89,21 @@ def test_rollouts_are_as_long_as_scheduled(monkeypatch: pytest.MonkeyPatch) -> N
         assert len(steps.reward) == 40 * length
         assert not steps.terminated.any()
         assert (float(metrics["rollout_length"]), float(metrics["rollouts_whole"])) == (length, 1.0)
+
+
+def test_rollouts_of_older_models_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rollouts of one step for 20 decisions are kept, and there are 10 between two fits."""
+    rollouts = Rollouts(every=10, number=4, capacity=400, kept=20)
+    agent = replace(MODEL_BASED, rollouts=rollouts)
+    learner, sizes = agent.init(SPEC, KEY), []
+    for last in (1.0, np.inf, np.inf):  # the first model ends at once, the others never
+        counting(monkeypatch, last)
+        jax.clear_caches()
+        imagined, _ = agent.branch(learner, zeros(), KEY)
+        learner = eqx.tree_at(lambda it: it.imagined, learner, imagined)
+        sizes.append(int(imagined.size))
+    assert sizes == [40, 80, 80]
+    assert not sample(imagined, 1000, 1, KEY).terminated.any()
 
 
 def test_the_schedule_is_the_papers() -> None:

@@ -10,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from probes import corridor, counter, remember
 
+from foreplan.core import machine
+from foreplan.core.errors import UsageError
 from foreplan.core.replay import Replay, Window, extend, fold, insert, sample
 from foreplan.core.types import Spec, Step
 
@@ -125,6 +127,15 @@ def test_capacity_is_shared_by_the_environments() -> None:
     make = partial(Replay.create, Spec(obs_shape=(1,), action_dim=1, num_envs=4))
     assert make(10).steps.reward.shape == (2, 4)
     assert make(1).steps.reward.shape == (1, 4)
+
+
+def test_a_buffer_that_would_fill_the_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A transition has 2 * 3 + 2 + 1 + 1 numbers of four bytes and two flags: 42 bytes."""
+    monkeypatch.setattr(machine, "memory", lambda: 84_000)
+    spec = Spec(obs_shape=(3,), action_dim=2, num_envs=1)
+    assert Replay.create(spec, 1000).capacity == 1000
+    with pytest.raises(UsageError, match=r"1,001 transitions would take 0.0 GB.*some 1,000 transitions"):
+        Replay.create(spec, 1001)
 
 
 def test_observations_that_are_not_flat_are_refused() -> None:

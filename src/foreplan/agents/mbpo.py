@@ -64,7 +64,8 @@ class Schedule:
 class Rollouts:
     every: int = 250  # decisions between two fits of the model, each followed by rollouts
     number: int = 100  # rollouts for each of these decisions
-    capacity: int = 100_000  # imagined transitions that are kept
+    capacity: int = 100_000  # imagined transitions that are kept, at most
+    kept: int | None = None  # decisions whose rollouts are kept, if they were as long as today's; None: as many as fit
     schedule: Schedule = field(default_factory=Schedule)
     gate: float | None = None  # a rollout ends where the elites disagree by more than this multiple of what they do on
     #                            95 % of the real states that it might begin in; None: nowhere
@@ -76,6 +77,8 @@ class Rollouts:
                 f"every {self.every} decisions {self.number} rollouts each do not fit a capacity of {self.capacity};"
                 " accepted: numbers from 1 up, and a capacity that holds one step of all"
             )
+        if self.kept is not None and self.kept < self.every:
+            raise UsageError(f"kept is {self.kept}; accepted: none, or at least the {self.every} between two fits")
         if self.gate is not None and self.gate <= 0:
             raise UsageError(f"gate is {self.gate}; accepted: numbers above 0, or none")
 
@@ -194,6 +197,9 @@ class MBPO:
         length = self.rollouts.schedule.length(replay.size * replay.steps.reward.shape[1])
         begin = learner.imagined, obs, jnp.ones(number, jnp.bool_)
         imagined, _, alive = jax.lax.fori_loop(0, length, step, begin)
+        if self.rollouts.kept is not None:  # the newest; older models and policies made the rest
+            room = self.rollouts.kept * self.rollouts.number * length
+            imagined = replace(imagined, size=jnp.minimum(imagined.size, room))
         return imagined, {
             "rollout_length": length.astype(jnp.float32),
             "rollouts_whole": jnp.mean(alive, dtype=jnp.float32),
@@ -242,14 +248,27 @@ class MBPO:
         return self.sac.hold_out_losses(learner.sac, replay, key)
 
 
-def _official(target: float, utd: float = 20.0, **schedule: int) -> MBPO:
-    """As the authors set it for a task: the entropy's target in nats of a whole action, and the rollouts' schedule."""
-    official = SAC(entropy=Entropy(target=target), data=Data(batch_size=256))
+def _official(
+    target: float,
+    utd: float = 20.0,
+    longest: int = 1,
+    epochs: tuple[int, int] = (20, 150),
+    every: int = 250,
+    kept: int = 1000,
+    width: int = 200,
+    seed_steps: int = 5000,
+) -> MBPO:
+    """As the authors set it for a task (tests/parity/README.md): the entropy's target in nats of a whole action, and
+    rollouts that grow between two epochs of 1,000 decisions, which they count from the end of the seed steps."""
+    begin, end = (seed_steps + 1000 * epoch for epoch in epochs)
+    number = 100_000 // every
     return MBPO(
-        sac=official,
-        rollouts=Rollouts(number=400, capacity=400_000, schedule=Schedule(**schedule)),
+        sac=SAC(entropy=Entropy(target=target), data=Data(batch_size=256)),
+        network=Network(width=width),
+        fitting=WorldFitting(Fitting(hold_out=0.2)),
+        rollouts=Rollouts(every, number, kept * number * longest, kept, Schedule(1, longest, begin, end)),
         utd=utd,
-        min_seed_steps=5000,
+        min_seed_steps=seed_steps,
     )
 
 
@@ -266,10 +285,11 @@ SIZES = {
         rollouts=Rollouts(every=100, number=200, schedule=Schedule(shortest=2, longest=5, begin=500, end=2000)),
         min_seed_steps=300,
     ),
-    "ant": _official(-4.0, longest=25, begin=20_000, end=100_000),
+    "ant": _official(-4.0, longest=25, epochs=(20, 100)),
     "halfcheetah": _official(-3.0, utd=40.0),
-    "hopper": _official(-1.0, longest=15, begin=20_000, end=150_000),
-    "humanoid": _official(-2.0, longest=25, begin=20_000, end=300_000),
-    "inverted-pendulum": _official(-0.05, utd=10.0),
+    "hopper": _official(-1.0, longest=15),
+    "humanoid": _official(-2.0, longest=25, epochs=(20, 300), every=1000, kept=5000, width=400),
+    "inverted-pendulum": _official(-0.05, utd=10.0, kept=250, seed_steps=500),
+    "inverted-double-pendulum": _official(-0.5, kept=250, seed_steps=500),
     "walker2d": _official(-3.0),
 }

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float32, Int32, PRNGKeyArray, Shaped
 
+from foreplan.core import machine
 from foreplan.core.errors import UsageError
 from foreplan.core.types import Spec, Step
 
@@ -87,7 +88,7 @@ class Replay(eqx.Module):
     @classmethod
     def create(cls, spec: Spec, capacity: int, extras: Mapping[str, Array] = MappingProxyType({})) -> "Replay":
         """An empty buffer of `capacity` transitions, shared evenly by the environments of `spec`. It also keeps
-        `extras`, each like the given array [env, ...]."""
+        `extras`, each like the given array [env, ...]. Raises UsageError where it would fill the machine's memory."""
         rows = max(1, capacity // spec.num_envs)
         if len(spec.obs_shape) != 1:
             raise ValueError(f"the replay buffer keeps flat observations, not shape {spec.obs_shape}")
@@ -95,8 +96,8 @@ class Replay(eqx.Module):
         def zeros(*shape: int, dtype: Any = jnp.float32) -> Array:
             return jnp.zeros((rows, spec.num_envs, *shape), dtype)
 
-        return cls(
-            steps=Step(
+        def nothing() -> Step:
+            return Step(
                 obs=zeros(*spec.obs_shape),
                 action=zeros(spec.action_dim),
                 reward=zeros(),
@@ -105,10 +106,15 @@ class Replay(eqx.Module):
                 next_obs=zeros(*spec.obs_shape),
                 episode=zeros(dtype=jnp.int32),
                 extras={name: zeros(*like.shape[1:], dtype=like.dtype) for name, like in extras.items()},
-            ),
-            head=jnp.zeros((), jnp.int32),
-            size=jnp.zeros((), jnp.int32),
-        )
+            )
+
+        size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(jax.eval_shape(nothing)))
+        if 2 * size > machine.memory():  # it is copied at times
+            raise UsageError(
+                f"a buffer of {capacity:,} transitions would take {size / 1e9:.1f} GB; accepted here: up to half the"
+                f" machine's memory, some {capacity * machine.memory() // (2 * size):,} transitions"
+            )
+        return cls(nothing(), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
 
     @property
     def capacity(self) -> int:
