@@ -37,7 +37,7 @@ SIZES: dict[str, TDMPC2] = {
 }
 
 
-def _original(planner: MPPI, width: int, encoder_width: int, batch_size: int) -> TDMPC2:
+def _original(planner: MPPI, width: int, encoder_width: int, batch_size: int, seed_steps: int = 1000) -> TDMPC2:
     """TD-MPC (Hansen, Wang, Su 2022): rewards and values are scalars, latents plain vectors, the
     policy has no entropy, the horizon grows, and windows are drawn by the critics' error."""
     network = Network(50, width, encoder_width, heads=2, dropout=0.0, activation="elu", group=0)
@@ -52,6 +52,8 @@ def _original(planner: MPPI, width: int, encoder_width: int, batch_size: int) ->
         batch_size=batch_size,
         target_rate=0.005,  # there 0.01 every other update
         target_encoder=True,
+        discount=0.99,
+        min_seed_steps=seed_steps,
     )
 
 
@@ -59,5 +61,7 @@ ORIGINAL_SIZES: dict[str, TDMPC2] = {
     "nano": _original(
         MPPI(num_samples=128, num_proposals=8, num_elites=24, iterations=4, temperature=1.0), 128, 128, batch_size=256
     ),
-    "paper": _original(MPPI(horizon=5, num_proposals=25, scale="raw"), 512, 256, batch_size=512),
+    "paper": _original(
+        MPPI(horizon=5, num_samples=537, num_proposals=25, scale="raw"), 512, 256, batch_size=512, seed_steps=5000
+    ),
 }
