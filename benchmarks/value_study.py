@@ -33,6 +33,7 @@ FORMS = {
     "min": "--agent.critic.search min",
     "distil": "--agent.losses.distil 1 --agent.reanalyse 2",
     "every": "--agent.critic.depths every",
+    "both": "--agent.critic.sees next --agent.critic.search min",
 }
 TASKS = ("cartpole-swingup", "reacher-easy", "walker-walk")
 

@@ -6,7 +6,7 @@ python docs/curves.py
 from pathlib import Path
 from typing import NamedTuple
 
-from foreplan.insight.compare import curve
+from foreplan.insight.compare import curve, curves
 from foreplan.insight.history import History
 from foreplan.insight.plots import COLOURS, canvas
 
@@ -51,12 +51,24 @@ FIGURES = {
     ),
 }
 
+# One task, one thread, bfloat16, two runs side by side: what a step of each agent gives, and what it costs.
+BESIDE = {
+    "tdmpc2, nano": "tdmpc2/walker-walk-bfloat16-s2?",
+    "tdmpc2, nano, Q = R + discount V": "tdmpc2/walker-walk-next-bfloat16-s2?",
+    "sac, frugal, UTD 2": "sac/walker-walk-categorical-averaged-bfloat16-s??",
+    "mbpo, UTD 2": "mbpo/walker-walk-utd2-bfloat16-s28",
+}
+
+
+def read(pattern: str) -> list[History]:
+    return [History.read(path) for path in sorted((ROOT / "results").glob(pattern))]
+
 
 def draw(name: str, panels: tuple[Panel, ...]) -> None:
     with canvas(ROOT / "docs" / "assets" / f"{name}.png", 3.0 * len(panels), 3.2) as figure:
         for panel, axes in zip(panels, figure.subplots(1, len(panels)), strict=True):
             for colour, (label, pattern) in zip(COLOURS, panel.runs.items(), strict=False):
-                runs = [History.read(path) for path in sorted((ROOT / "results").glob(pattern))]
+                runs = read(pattern)
                 plural = "s" if len(runs) > 1 else ""
                 curve(axes, runs, f"{label} ({len(runs)} run{plural})", {"color": colour, "ls": "-"}, unit=1000.0)
             if panel.aim:
@@ -69,3 +81,4 @@ def draw(name: str, panels: tuple[Panel, ...]) -> None:
 if __name__ == "__main__":
     for name, panels in FIGURES.items():
         draw(name, panels)
+    curves(ROOT / "docs" / "assets" / "agents-beside.png", {label: read(pattern) for label, pattern in BESIDE.items()})
