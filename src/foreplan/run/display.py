@@ -33,11 +33,13 @@ class Display(Protocol):
 
 
 class Plain:
-    """One line an event."""
+    """One line an event, and one now and then while something lasts."""
+
+    AGAIN = 20.0  # seconds
 
     def __init__(self, file: IO[str] | None = None) -> None:
         self.file = file or sys.stdout
-        self.steps, self.busy = 0, ""
+        self.steps, self.busy, self.told = 0, "", 0.0
 
     def __enter__(self) -> "Plain":
         return self
@@ -57,8 +59,10 @@ class Plain:
         self.say(f"compiling {program} ..." if seconds is None else f"compiled {program} in {seconds:.1f} s")
 
     def doing(self, what: str) -> None:
-        if what and not self.busy:
+        now = time.monotonic()
+        if what and (not self.busy or (what != self.busy and now - self.told > self.AGAIN)):
             self.say(f"{what} ...")
+            self.told = now
         self.busy = what
 
     def logged(self, record: Mapping[str, Any]) -> None:

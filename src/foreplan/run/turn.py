@@ -3,6 +3,7 @@
 What a turn does depends on nothing but the `State`, which a checkpoint holds: a resumed run continues bit for bit.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,7 +19,7 @@ from foreplan.core.replay import insert
 from foreplan.core.types import Agent, Refits, Relabels, Step, VectorEnv
 from foreplan.run import warm
 from foreplan.run.clock import Pace, Stopwatch
-from foreplan.run.display import Display
+from foreplan.run.display import Display, time_left
 from foreplan.run.log import Log
 from foreplan.run.randomness import Keys, random_actions
 from foreplan.run.settings import Settings
@@ -109,7 +110,8 @@ def turn(run: Run) -> None:
     clock, owed = state.clock, run.owed
     if owed >= 2 * run.chunk:  # what the seed steps owe is made up while the world stands still
         if clock.decisions < run.seed_steps + clock.num_envs:
-            run.display.doing(f"learning from the seed steps, {owed:,} updates to go")
+            rate = run.pace.read()["updates_per_s"]
+            run.display.doing(f"learning from the seed steps, {to_go(owed, rate)}")
         _learn(run)
         await_learning(run)
         return
@@ -161,12 +163,19 @@ def turn(run: Run) -> None:
 
 def pretrain(run: Run) -> None:
     """Updates from demonstrations alone, before the first turn; they count towards no decision."""
-    state = run.state
-    for start in range(0, run.settings.warm.pretrain, run.chunk):
+    state, number, begun = run.state, run.settings.warm.pretrain, time.perf_counter()
+    for start in range(0, number, run.chunk):
+        rate = start / (time.perf_counter() - begun)
+        run.display.doing(f"learning from demonstrations, {to_go(number - start, rate)}")
         with run.watch("learn", "learn"):
             key = run.keys("learn", 2**31 + start)
             state.learner, run.metrics = run.agent.learn(state.learner, state.replay, key, run.chunk)
     await_learning(run)
+    run.display.doing("")
+
+
+def to_go(updates: int, rate: float) -> str:
+    return f"{updates:,} updates to go" + (f", {time_left(updates, rate)} left" if rate > 0 else "")
 
 
 def _learn(run: Run) -> None:
