@@ -24,28 +24,28 @@ from foreplan.insight.stats import summarise
 
 ROOT = Path(__file__).parents[1]
 FORMS = {
-    "nano": "",
+    "cautious": "",  # `nano` as it was before this study; all others but two search as it does
     "lambda": "--agent.critic.target lambda --agent.critic.n-step 5",
     "return": "--agent.critic.target return",
     "seesreward": "--agent.critic.sees reward",
     "next": "--agent.critic.sees next",
     "mean": "--agent.critic.search mean",
     "min": "--agent.critic.search min",
+    "both": "--agent.critic.search min --agent.critic.sees next",
     "distil": "--agent.losses.distil 1 --agent.reanalyse 2",
     "every": "--agent.critic.depths every",
-    "both": "--agent.critic.sees next --agent.critic.search min",
 }
 TASKS = ("cartpole-swingup", "reacher-easy", "walker-walk")
 
 
 def command(task: str, form: str, seed: int) -> str:
     words = f"dmc/{task} --steps 50000 --seed {seed} --eval-every 10000 --eval-episodes 5 --precision bfloat16"
-    return f"foreplan train tdmpc2 {words} {FORMS[form]}".rstrip()
+    search = "" if "critic.search" in FORMS[form] else "--agent.critic.search cautious "
+    return f"foreplan train tdmpc2 {words} {search}{FORMS[form]}".rstrip()
 
 
 def folder(task: str, form: str, seed: int) -> Path:
-    middle = "" if form == "nano" else f"{form}-"
-    return ROOT / "results" / "tdmpc2" / f"{task}-{middle}bfloat16-s{seed}"
+    return ROOT / "results" / "tdmpc2" / f"{task}-{form}-bfloat16-s{seed}"
 
 
 # ---------------------------------------------------------------------- costs
@@ -77,9 +77,9 @@ def costs(rounds: int = 10, decisions: int = 20) -> None:
     for _ in range(rounds):
         for form, decide in turns.items():
             times[form].append(float(np.median([decide() for _ in range(decisions)])))
-    shares = {form: np.median(np.divide(times[form], times["nano"])) for form in FORMS}
+    shares = {form: np.median(np.divide(times[form], times["cautious"])) for form in FORMS}
     for form, share in shares.items():
-        print(f"{form:12}{np.min(times[form]):7.1f} ms{share:7.2f} times nano's")
+        print(f"{form:12}{np.min(times[form]):7.1f} ms{share:7.2f} times that of cautious")
 
 
 # ---------------------------------------------------------------------- returns
@@ -87,7 +87,7 @@ Returns = dict[str, list[dict[int, float]]]  # form -> for each task, by seed
 
 
 def table(seeds: list[int]) -> None:
-    """Returns at the end and in the mean of the evaluations on the way, and how far from `nano`, seed by seed."""
+    """Returns at the end and in the mean of the evaluations on the way, and how far from `cautious`, seed by seed."""
     runs = {
         form: [
             {seed: History.read(at).returns for seed in seeds if (at := folder(task, form, seed)).exists()}
@@ -97,7 +97,9 @@ def table(seeds: list[int]) -> None:
     }
     ends = {form: [{seed: run[-1] for seed, run in task.items()} for task in tasks] for form, tasks in runs.items()}
     means = {form: [{seed: run.mean() for seed, run in task.items()} for task in tasks] for form, tasks in runs.items()}
-    print(f"| form | {' | '.join(f'`{task}`' for task in TASKS)} | beyond `nano` | on the way | beyond `nano` |")
+    print(
+        f"| form | {' | '.join(f'`{task}`' for task in TASKS)} | beyond `cautious` | on the way | beyond `cautious` |"
+    )
     print("|---" * (len(TASKS) + 4) + "|")
     for form in FORMS:
         cells = [", ".join(f"{value:.0f}" for value in task.values()) for task in ends[form]]
@@ -108,11 +110,11 @@ def table(seeds: list[int]) -> None:
 
 def beyond(returns: Returns, form: str) -> str:
     """By the seeds that both have."""
-    both = list(zip(returns[form], returns["nano"], strict=True))
+    both = list(zip(returns[form], returns["cautious"], strict=True))
     gains = [np.array([mine[seed] - base[seed] for seed in mine if seed in base]) for mine, base in both]
     gain, least, most = summarise(gains)
     interval = f" ({least:+.0f} to {most:+.0f})" if max(map(len, gains)) > 1 else ""
-    return f"{gain:+.0f}{interval}" if form != "nano" else ""
+    return f"{gain:+.0f}{interval}" if form != "cautious" else ""
 
 
 def picture(ends: Returns, means: Returns) -> None:
@@ -129,7 +131,7 @@ def picture(ends: Returns, means: Returns) -> None:
                     at = list(tasks[task].values())
                     axes.plot(at, [row] * len(at), mark, color=colour, alpha=0.6, ms=6)
                 axes.plot([], [], mark, color=colour, label=label)
-                axes.axvline(float(np.mean(list(returns["nano"][task].values()))), color=colour, ls=":", lw=1.2)
+                axes.axvline(float(np.mean(list(returns["cautious"][task].values()))), color=colour, ls=":", lw=1.2)
             axes.set(title=TASKS[task], xlabel="return of an episode", xlim=(0, 1000))
             axes.set_yticks(rows, list(FORMS))
         figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)

@@ -53,8 +53,8 @@ FIGURES = {
 
 # One task, one thread, bfloat16, two runs side by side: what a step of each agent gives, and what it costs.
 BESIDE = {
-    "tdmpc2, nano": "tdmpc2/walker-walk-bfloat16-s2?",
-    "tdmpc2, nano, Q = R + discount V": "tdmpc2/walker-walk-next-bfloat16-s2?",
+    "tdmpc2, nano": "tdmpc2/walker-walk-min-bfloat16-s2?",
+    "tdmpc2, nano, search cautious": "tdmpc2/walker-walk-cautious-bfloat16-s2?",
     "sac, frugal, UTD 2": "sac/walker-walk-categorical-averaged-bfloat16-s??",
     "mbpo, UTD 2": "mbpo/walker-walk-utd2-bfloat16-s28",
 }

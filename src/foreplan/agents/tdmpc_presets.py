@@ -18,15 +18,15 @@ SIZES: dict[str, TDMPC2] = {
     # The CPU default, 0.17M parameters: at such widths elementwise work costs as much as the products, so SiLU instead
     # of Mish, no LayerNorm before SimNorm, half the bins, two heads, no dropout; and a planner that leans on its warm
     # start. Targets of three steps: with one the critics learn too late how an episode will end. A search follows
-    # critics where they promise too much, so it is cautious where it counts; to try it is how they are found out. It
-    # begins with two episodes at random instead of five, which delay what it does by itself.
+    # critics where they promise too much, so it believes the lesser (docs/value-study.md). It begins with two episodes
+    # at random instead of five, which delay what it does by itself.
     "nano": TDMPC2(
         planner=MPPI(num_samples=128, num_proposals=16, num_elites=24, iterations=4, temperature=1.0),
         network=Network(
             latent=64, width=128, encoder_width=128, heads=2, dropout=0.0, activation="silu", normalise_latent=False
         ),
         two_hot=TwoHot(bins=51),
-        critic=Critic(n_step=3, search="cautious"),
+        critic=Critic(n_step=3, search="min"),
         seed_episodes=2,
     ),
     "1m": _sized(latent=128, width=384, encoder_width=256, encoder_layers=2, heads=2),
