@@ -1,11 +1,12 @@
 """What TD-MPC2's value learns from, sees and answers, one thing changed at a time: same tasks, same seeds.
 
 python benchmarks/value_study.py commands --seeds 21 22  # a line a run
-python benchmarks/value_study.py costs  # ms a decision, planning and learning, in turns
-python benchmarks/value_study.py table  # the returns of results/tdmpc2, and docs/assets/value-study.png
+python benchmarks/value_study.py costs  # ms a decision and its update, in turns, to results/tdmpc2/value-costs.json
+python benchmarks/value_study.py table  # the returns of results/tdmpc2, and docs/assets/value-{study,curves}.png
 """
 
 import argparse
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +36,7 @@ FORMS = {
     "distil": "--agent.losses.distil 1 --agent.reanalyse 2",
     "every": "--agent.critic.depths every",
 }
+COSTS = ROOT / "results" / "tdmpc2" / "value-costs.json"
 TASKS = ("cartpole-swingup", "reacher-easy", "walker-walk")
 
 
@@ -80,6 +82,7 @@ def costs(rounds: int = 10, decisions: int = 20) -> None:
     shares = {form: np.median(np.divide(times[form], times["cautious"])) for form in FORMS}
     for form, share in shares.items():
         print(f"{form:12}{np.min(times[form]):7.1f} ms{share:7.2f} times that of cautious")
+    COSTS.write_text(json.dumps({form: round(min(found), 2) for form, found in times.items()}, indent=2) + "\n")
 
 
 # ---------------------------------------------------------------------- returns
@@ -106,6 +109,7 @@ def table(seeds: list[int]) -> None:
         way, *_ = summarise([np.array(list(task.values())) for task in means[form]])
         print(f"| `{form}` | {' | '.join([*cells, beyond(ends, form), f'{way:.0f}', beyond(means, form)])} |")
     picture(ends, means)
+    over_time(runs)
 
 
 def beyond(returns: Returns, form: str) -> str:
@@ -135,6 +139,29 @@ def picture(ends: Returns, means: Returns) -> None:
             axes.set(title=TASKS[task], xlabel="return of an episode", xlim=(0, 1000))
             axes.set_yticks(rows, list(FORMS))
         figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+
+
+def over_time(runs: dict[str, list[dict[int, np.ndarray]]]) -> None:
+    """All tasks together, over environment steps and over the time that decisions take, of those forms that have two
+    seeds of each task. Two panels a scale, for ten lines in one cannot be told apart."""
+    whole = [form for form in FORMS if form != "cautious" and all(len(task) > 1 for task in runs[form])]
+    half = (len(whole) + 1) // 2
+    steps, decisions = np.arange(1, 6) * 10.0, np.arange(1, 6) * 5000
+    costs = json.loads(COSTS.read_text())
+    with canvas(ROOT / "docs" / "assets" / "value-curves.png", 10.0, 6.0) as figure:
+        for row, forms in zip(
+            figure.subplots(2, 2, sharey=True, sharex="col"), (whole[:half], whole[half:]), strict=True
+        ):
+            for form, colour in zip(("cautious", *forms), COLOURS, strict=False):
+                points = zip(*(np.array(list(task.values())).T for task in runs[form]), strict=True)
+                middle, low, high = np.array([summarise(list(point)) for point in points]).T
+                for axes, x in zip(row, (steps, decisions * costs[form] / 60_000), strict=True):
+                    axes.plot(x, middle, color=colour, lw=2, ls=":" if form == "cautious" else "-", label=form)
+                    axes.fill_between(x, low, high, color=colour, alpha=0.12, lw=0)
+            row[0].set_ylabel("return of an episode")
+            row[0].legend(fontsize=8, loc="lower right")
+        row[0].set_xlabel("environment steps / 1000")
+        row[1].set_xlabel("minutes of decisions and updates, one thread")
 
 
 def main() -> None:
