@@ -3,8 +3,7 @@
 import pytest
 
 from foreplan.run import display
-from foreplan.run.display import Plain
-from foreplan.run.turn import to_go
+from foreplan.run.display import Plain, to_go
 
 
 def test_a_plain_display_tells_now_and_then_how_far_it_is(

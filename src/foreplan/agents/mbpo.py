@@ -23,7 +23,7 @@ from jaxtyping import Array, Bool, Float32, Int32, PRNGKeyArray
 
 from foreplan.agents.mbpo_parts import check_finite, disagreement, foretold, rewards_foretold
 from foreplan.agents.sac import SAC
-from foreplan.agents.sac_parts import Critic, Data, Entropy
+from foreplan.agents.sac_parts import Critic, Entropy
 from foreplan.agents.sac_parts import Learner as Policy
 from foreplan.core.errors import UsageError
 from foreplan.core.fitting import Fitting, over
@@ -263,7 +263,7 @@ def _official(
     begin, end = (seed_steps + 1000 * epoch for epoch in epochs)
     number = 100_000 // every
     return MBPO(
-        sac=SAC(entropy=Entropy(target=target), data=Data(batch_size=256)),
+        sac=SAC(entropy=Entropy(target=target)),
         network=Network(width=width),
         fitting=WorldFitting(Fitting(hold_out=0.2)),
         rollouts=Rollouts(every, number, kept * number * longest, kept, Schedule(1, longest, begin, end)),

@@ -157,3 +157,8 @@ def time_left(steps: int, rate: float) -> str:
     if seconds >= 3600:
         return f"{seconds // 3600}h{seconds % 3600 // 60:02d}m"
     return f"{seconds // 60}m{seconds % 60:02d}s"
+
+
+def to_go(updates: int, rate: float) -> str:
+    """`updates`, and how long they take at `rate` a second; 0: not known yet."""
+    return f"{updates:,} updates to go" + (f", {time_left(updates, rate)} left" if rate > 0 else "")

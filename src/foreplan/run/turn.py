@@ -19,7 +19,7 @@ from foreplan.core.replay import insert
 from foreplan.core.types import Agent, Refits, Relabels, Step, VectorEnv
 from foreplan.run import warm
 from foreplan.run.clock import Pace, Stopwatch
-from foreplan.run.display import Display, time_left
+from foreplan.run.display import Display, to_go
 from foreplan.run.log import Log
 from foreplan.run.randomness import Keys, random_actions
 from foreplan.run.settings import Settings
@@ -165,17 +165,13 @@ def pretrain(run: Run) -> None:
     """Updates from demonstrations alone, before the first turn; they count towards no decision."""
     state, number, begun = run.state, run.settings.warm.pretrain, time.perf_counter()
     for start in range(0, number, run.chunk):
-        rate = start / (time.perf_counter() - begun)
+        rate = start / max(time.perf_counter() - begun, 1e-9)
         run.display.doing(f"learning from demonstrations, {to_go(number - start, rate)}")
         with run.watch("learn", "learn"):
             key = run.keys("learn", 2**31 + start)
             state.learner, run.metrics = run.agent.learn(state.learner, state.replay, key, run.chunk)
     await_learning(run)
     run.display.doing("")
-
-
-def to_go(updates: int, rate: float) -> str:
-    return f"{updates:,} updates to go" + (f", {time_left(updates, rate)} left" if rate > 0 else "")
 
 
 def _learn(run: Run) -> None:
