@@ -134,8 +134,10 @@ def test_a_buffer_that_would_fill_the_memory_is_refused(monkeypatch: pytest.Monk
     monkeypatch.setattr(machine, "memory", lambda: 84_000)
     spec = Spec(obs_shape=(3,), action_dim=2, num_envs=1)
     assert Replay.create(spec, 1000).capacity == 1000
-    with pytest.raises(UsageError, match=r"1,001 transitions would take 0.0 GB.*some 1,000 transitions"):
+    with pytest.raises(UsageError, match=r"--buffer: 1,001 transitions would take 0.0 GB.*some 1,000 transitions"):
         Replay.create(spec, 1001)
+    with pytest.raises(UsageError, match=r"--agent\.rollouts\.capacity: 1,001"):
+        Replay.create(spec, 1001, option="--agent.rollouts.capacity")
 
 
 def test_observations_that_are_not_flat_are_refused() -> None:

@@ -112,7 +112,9 @@ class MBPO:
         return Learner(
             sac=self.sac.init(spec, policy_key),
             world=EnsembleWorld.create(spec, self.network, world_key, terminated=self.terminated),
-            imagined=Replay.create(replace(spec, num_envs=1), self.rollouts.capacity),
+            imagined=Replay.create(
+                replace(spec, num_envs=1), self.rollouts.capacity, option="--agent.rollouts.capacity"
+            ),
             real=jnp.float32(1.0 if self.real_ratio == "auto" else self.real_ratio),
         )
 

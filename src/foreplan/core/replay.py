@@ -86,9 +86,17 @@ class Replay(eqx.Module):
     hold_out: float = eqx.field(static=True, default=0.0)  # share of the episodes that no batch to train on begins in
 
     @classmethod
-    def create(cls, spec: Spec, capacity: int, extras: Mapping[str, Array] = MappingProxyType({})) -> "Replay":
+    def create(
+        cls,
+        spec: Spec,
+        capacity: int,
+        extras: Mapping[str, Array] = MappingProxyType({}),
+        *,
+        option: str = "--buffer",
+    ) -> "Replay":
         """An empty buffer of `capacity` transitions, shared evenly by the environments of `spec`. It also keeps
-        `extras`, each like the given array [env, ...]. Raises UsageError where it would fill the machine's memory."""
+        `extras`, each like the given array [env, ...]. Raises UsageError, which names the `option` that says the
+        capacity, where it would fill the machine's memory."""
         rows = max(1, capacity // spec.num_envs)
         if len(spec.obs_shape) != 1:
             raise ValueError(f"the replay buffer keeps flat observations, not shape {spec.obs_shape}")
@@ -111,7 +119,7 @@ class Replay(eqx.Module):
         size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(jax.eval_shape(nothing)))
         if 2 * size > machine.memory():  # it is copied at times
             raise UsageError(
-                f"a buffer of {capacity:,} transitions would take {size / 1e9:.1f} GB; accepted here: up to half the"
+                f"{option}: {capacity:,} transitions would take {size / 1e9:.1f} GB; accepted here: up to half the"
                 f" machine's memory, some {capacity * machine.memory() // (2 * size):,} transitions"
             )
         return cls(nothing(), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
