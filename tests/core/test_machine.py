@@ -1,10 +1,12 @@
-"""Memory that is freed is kept."""
+"""What is said of the processor; memory that is freed is kept."""
 
 import platform
 import subprocess
 import sys
 
 import pytest
+
+from foreplan.core import machine
 
 PROGRAM = """
 import ctypes, resource, sys
@@ -25,6 +27,15 @@ before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 use()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
+
+
+def test_a_processor_is_told_by_its_name_and_by_how_it_multiplies(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    core = "model name\t: Some CPU @ 2.00GHz\nflags\t\t: fpu avx2 avx avx512_bf16\n\n"
+    (tmp_path / "cpuinfo").write_text(2 * core)
+    monkeypatch.setattr(machine, "CPUINFO", tmp_path / "cpuinfo")
+    assert machine.processor() == "Some CPU @ 2.00GHz, avx2, avx512_bf16"
+    monkeypatch.setattr(machine, "CPUINFO", tmp_path / "none")  # not Linux
+    assert machine.processor() == platform.processor()
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="keep_memory asks glibc alone; elsewhere it does nothing")

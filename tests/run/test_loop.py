@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 import sys
 from contextlib import closing
 from dataclasses import replace
@@ -231,6 +232,15 @@ def test_an_agent_that_diverges_is_told_from_a_bad_environment(tmp_path) -> None
 
 
 # ---------------------------------------------------------------------- going on
+class Listening(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.said.append(line)
+
+
 def test_a_longer_run_is_the_same_run(short, tmp_path) -> None:
     """Resumed with more steps, a run is what it would have been; only its first end was evaluated apart."""
     out = train(Toy(), replace(SHORT, steps=250), tmp_path / "run")
@@ -246,6 +256,17 @@ def test_a_full_ring_survives(tmp_path) -> None:
     assert lines(resume(out, steps=400))[-1] == lines(twin)[-1]
 
 
+def test_a_run_that_goes_on_elsewhere_says_so(short, tmp_path) -> None:
+    out = shutil.copytree(short, tmp_path / "run")
+    resume(out, display=(here := Listening()))
+    config = json.loads((out / "config.json").read_text())
+    config["hardware"]["processor"] = "Abacus"
+    (out / "config.json").write_text(json.dumps(config))
+    resume(out, display=(elsewhere := Listening()))
+    assert "another processor" not in "".join(here.said)
+    assert "another processor, which may round otherwise: Abacus" in "".join(elsewhere.said)
+
+
 def test_an_environment_that_fails_costs_nothing_learned(tmp_path) -> None:
     Breaks.total = 0
     out = tmp_path / "run"
@@ -258,14 +279,8 @@ def test_an_environment_that_fails_costs_nothing_learned(tmp_path) -> None:
     assert rows == saved["clock"]["turns"] == 64  # the 130th decision was in the 65th turn
     assert not saved["replay"]["truncated"][-1].any()
 
-    said: list[str] = []
-
-    class Listening(Plain):
-        def say(self, line):
-            said.append(line)
-
-    resume(out, display=Listening())
-    assert any("new episodes begin" in line for line in said)
+    resume(out, display=(listening := Listening()))
+    assert any("new episodes begin" in line for line in listening.said)
     after = checkpoint.load(checkpoint.newest_whole(out / "checkpoints", pytest.fail))
     ended = after["replay"]["truncated"][rows - 1] | after["replay"]["terminated"][rows - 1]
     assert ended.all()  # no window leaks from the episodes that were lost into the new ones

@@ -3,8 +3,12 @@
 import contextlib
 import ctypes
 import os
+import platform
 import sys
+from pathlib import Path
 
+CPUINFO = Path("/proc/cpuinfo")  # Linux
+INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")  # that decide how XLA multiplies, and so how it rounds
 TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = -1, -2, -3  # of glibc's malloc.h
 LARGEST = 256 * 2**20  # bytes of a block that is kept
 
@@ -12,6 +16,18 @@ LARGEST = 256 * 2**20  # bytes of a block that is kept
 def cores() -> int:
     """That this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def processor() -> str:
+    """Its name and those of `INSTRUCTIONS` that it has, as far as the system says: a run repeats itself bit for bit on
+    processors of one kind alone."""
+    try:
+        lines = CPUINFO.read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    said = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in reversed(lines))}
+    known = [name for name in INSTRUCTIONS if name in said.get("flags", "").split()]
+    return ", ".join([said.get("model name", platform.processor()), *known])
 
 
 def memory() -> int:

@@ -19,7 +19,7 @@ from typing import Any
 import jax
 
 from foreplan.core.errors import EnvError, UsageError
-from foreplan.core.machine import keep_memory
+from foreplan.core.machine import keep_memory, processor
 from foreplan.core.types import Agent, VectorEnv
 from foreplan.envs import names
 from foreplan.run import checkpoint
@@ -100,7 +100,7 @@ def resume(
             state = unpack(parts, agent, env, settings)
             watch.restore(parts["watch"])
             log.restore(parts["log"])
-            display.say(f"continuing from {path}{_lost(env, parts)}")
+            display.say(f"continuing from {path}{_lost(env, parts)}{_moved(config)}")
         else:  # it was stopped before its first checkpoint
             state = begin(agent, env, settings, keys)
             log.restore({"metrics": 0, "evaluations": 0})
@@ -140,3 +140,8 @@ def _lost(env: VectorEnv, parts: dict[str, Any]) -> str:
     if env.exactness == "replay":
         return "; the environment repeats its episode's actions to get there, exact only if it is deterministic"
     return ""
+
+
+def _moved(config: dict[str, Any]) -> str:
+    began, now = config["hardware"].get("processor"), processor()
+    return "" if began in (None, now) else f"; it began on another processor, which may round otherwise: {began}"

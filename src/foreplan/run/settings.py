@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from foreplan.core.errors import UsageError
-from foreplan.core.machine import cores
+from foreplan.core.machine import cores, processor
 from foreplan.core.spec import Spec
 from foreplan.run.adapt import Adapt
 
@@ -261,6 +261,7 @@ def hardware() -> dict[str, Any]:
     return {
         "platform": platform.platform(terse=True),
         "machine": platform.machine(),
+        "processor": processor(),
         "cpus": cores(),
         "device": f"{device.platform}: {device.device_kind}",
     }
