@@ -268,6 +268,39 @@ def test_a_run_begins_with_parts_and_leaves_them_alone_if_frozen(
         load_all(str(tmp_path / "run"), {})
 
 
+def begun(agent: Any, out: Path, **warm: Any) -> tuple[Any, Any]:
+    """A short run's agent and what it has learned."""
+    settings = Settings("toys:walk", steps=160, eval_every=160, eval_episodes=1, log_every=160, warm=Warm(**warm))
+    saved = Saved.open(train(agent, settings, out))
+    with closing(names.make("toys:walk")) as env:
+        return saved.agent, saved.learner(env)
+
+
+@pytest.mark.parametrize(
+    ("target", "freeze", "then"), [("none", False, "given"), ("td", True, "given"), ("td", False, "td")]
+)
+def test_a_run_begins_with_a_value(
+    target: Any, freeze: bool, then: str, fitted: dict[str, Part], out: Path, tmp_path: Path
+) -> None:
+    """Its form and its discount are the part's; it is fitted further where the agent fits one, and it is not frozen."""
+    fitting = WorldFitting(replace(QUICK, max_epochs=1))
+    agent = MBMPC(RandomShooting(horizon=2, num_samples=8), fitting=fitting, every=40, value=target)
+    agent, learner = begun(agent, tmp_path / "run", value=str(out), freeze=freeze)
+    assert (agent.value, agent.value_network, agent.discount) == (then, TINY.value_network, DISCOUNT)
+    found, part = (np.asarray(jax.vmap(value)(points())) for value in (learner.value, fitted["value"].module))
+    assert np.allclose(found, part, atol=1e-6) == (then == "given")
+    assert load(tmp_path / "run", "value").form == TINY.value_network
+
+
+def test_a_policy_acts_in_the_seed_steps(fitted: dict[str, Part], out: Path, tmp_path: Path) -> None:
+    begun(Toy(random_decisions=40), tmp_path / "run", policy=str(out))
+    data = load_data(str(tmp_path / "run"), print)
+    own = jax.vmap(lambda obs: fitted["policy"].module.act(obs, jax.random.key(0), False))(data.obs)
+    same = np.isclose(own, data.action, atol=1e-6).all(axis=1)
+    assert same[:40].all()
+    assert not same[40:].all()
+
+
 @pytest.mark.parametrize("name", ["sac", "simba", "mbpo"])
 def test_an_actor_and_its_critics_are_parts(name: str, tmp_path: Path) -> None:
     """In the units of the rewards: worth what the agent itself says, and what it would do."""
@@ -317,22 +350,33 @@ def test_a_runs_buffer_is_a_data_set(tmp_path: Path) -> None:
         ("mbmpc", {"env": "jax/pendulum"}, r"observations \[2\] and 1 continuous actions; jax/pendulum has"),
         ("known", {}, "the reward is cases:shapes and not learned"),
         ("mbmpc", {"parts": "nowhere"}, "nowhere holds no parts"),
+        ("mbpo", {"value": "OUT"}, "MBPO plans with no value to begin with; mbmpc and pets do"),
+        ("planned", {"value": "OUT"}, "a value that is planned begins anew at every fit"),
+        ("given", {}, "the agent's value is 'given', and none is: name it with --value"),
+        ("sac", {"parts": None, "policy": "OUT", "env": "jax/pendulum"}, r"the policy has observations \[2\].*has"),
     ],
 )
 def test_a_run_that_cannot_begin_with_parts_is_refused(
-    agent: str, warm: dict[str, str], said: str, fitted: dict[str, Part], out: Path, tmp_path: Path
+    agent: str, warm: dict[str, str | None], said: str, fitted: dict[str, Part], out: Path, tmp_path: Path
 ) -> None:
-    warm = dict(warm)
+    warm = {name: str(out) if value == "OUT" else value for name, value in warm.items()}
     env = warm.pop("env", "toys:walk")
-    known = replace(presets.preset("mbmpc"), reward="cases:shapes")
-    settings = Settings(env, steps=10, warm=Warm(**{"parts": str(out)} | warm))
+    own: dict[str, Any] = {
+        "known": {"reward": "cases:shapes"},
+        "planned": {"value": "plan"},
+        "given": {"value": "given"},
+    }
+    made = replace(presets.preset("mbmpc"), **own[agent]) if agent in own else presets.preset(agent)
+    settings = Settings(str(env), steps=10, warm=Warm(**{"parts": str(out)} | warm))  # type: ignore[arg-type]
     with pytest.raises(UsageError, match=said):
-        train(known if agent == "known" else presets.preset(agent), settings, tmp_path / "run")
+        train(made, settings, tmp_path / "run")
 
 
 def test_freezing_needs_parts() -> None:
     with pytest.raises(UsageError, match="freeze is given without parts"):
         Warm(freeze=True)
+    with pytest.raises(UsageError, match="init and policy are both given"):
+        Warm(init="run", policy="part")
 
 
 # ---------------------------------------------------------------------- from the command line

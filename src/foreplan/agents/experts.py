@@ -6,7 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float32, PRNGKeyArray
+from jaxtyping import Array, Bool, Float32, PRNGKeyArray
 
 from foreplan.core.errors import UsageError
 from foreplan.core.types import Agent, Learner, Memory, Spec, TimeStep
@@ -39,6 +39,25 @@ class AgentExpert:
     def label(self, timestep: TimeStep, memory: Memory, key: PRNGKeyArray, wanted: np.ndarray) -> Labels:
         actions, memory, _ = self._agent.act(self._learner, timestep, memory, key, False)
         return np.asarray(jax.device_get(actions)), np.ones(len(wanted), np.bool_), memory
+
+
+class PolicyExpert:
+    """A policy that stands by itself: `act(obs, key, explore)` of one observation, without exploration."""
+
+    def __init__(self, who: str, policy: Any) -> None:
+        self.who, self._policy = who, policy
+
+    def memory(self, spec: Spec) -> tuple[()]:
+        return ()
+
+    def label(self, timestep: TimeStep, memory: Memory, key: PRNGKeyArray, wanted: np.ndarray) -> Labels:
+        actions = _modes(self._policy, timestep.obs, key)
+        return np.asarray(jax.device_get(actions)), np.ones(len(wanted), np.bool_), memory
+
+
+@jax.jit
+def _modes(policy: Any, obs: Float32[Array, "env obs"], key: PRNGKeyArray) -> Float32[Array, "env action"]:
+    return jax.vmap(lambda each: policy.act(each, key, False))(obs)
 
 
 class CallableExpert:

@@ -39,7 +39,9 @@ class Fitted:
     reward: str = "learned"
     terminated: str = "learned"
     effort: float = 0.0  # taken off a planned reward for an action's mean square, to tell plans apart that earn alike
-    value: Literal["none", "return", "lambda", "td", "plan"] = "none"  # what a value beyond the horizon is fitted to
+    value: Literal["none", "return", "lambda", "td", "plan", "given"] = "none"  # what a value beyond the horizon is
+    #                                                                             fitted to; given: a part, to nothing
+    value_network: ValueNetwork = field(default_factory=ValueNetwork)
     value_planning: ValuePlanning = field(default_factory=ValuePlanning)  # of "plan"
     discount: float = 0.99  # of a decision, where there is such a value
     every: int | None = None  # decisions between two fits; None: an episode, or 200 where its length is not known
@@ -48,7 +50,7 @@ class Fitted:
     def __post_init__(self) -> None:
         if self.effort < 0.0:
             raise UsageError(f"effort is {self.effort}; accepted: 0, or a price above it")
-        if self.value not in (accepted := ("none", *WEIGHTS, "plan")):
+        if self.value not in (accepted := ("none", *WEIGHTS, "plan", "given")):
             raise UsageError(f"value is {self.value!r}; accepted: {', '.join(map(repr, accepted))}")
         if not 0.0 <= self.discount < 1.0:
             raise UsageError(f"discount is {self.discount}; accepted: numbers from 0 to below 1")
@@ -76,7 +78,7 @@ class Fitted:
         world = EnsembleWorld.create(spec, self.network, key, reward=learned, terminated=self.terminated)
         if self.value == "none":
             return Learned(world, None)
-        return Learned(world, Value.create(spec, ValueNetwork(), jax.random.fold_in(key, 1), self.discount))
+        return Learned(world, Value.create(spec, self.value_network, jax.random.fold_in(key, 1), self.discount))
 
     def refit(self, learner: Learned, replay: Replay, key: PRNGKeyArray) -> tuple[Learned, Metrics]:
         world_key, value_key = jax.random.split(key)
@@ -85,8 +87,8 @@ class Fitted:
         return Learned(world, value), metrics | reward_error(replay, self.reward) | found
 
     def refit_value(self, learner: Learned, replay: Replay, key: PRNGKeyArray) -> tuple[Value | None, Metrics]:
-        if learner.value is None:
-            return None, {}
+        if learner.value is None or self.value == "given":
+            return learner.value, {}
         if self.value == "plan":
             return self.plan_value(learner, replay, key)
         value, metrics, _ = fit_value(learner.value, replay, ValueFitting(self.value, self.discount), key)  # type: ignore[arg-type]
@@ -109,7 +111,7 @@ class Fitted:
         return learner, {}
 
     def parts(self, learner: Learned) -> LearnedParts:
-        value = {} if learner.value is None else {"value": (ValueNetwork(), learner.value)}
+        value = {} if learner.value is None else {"value": (self.value_network, learner.value)}
         return learner.world.parts(self.network) | value
 
     # ------------------------------------------------------------------ plan and act

@@ -37,6 +37,8 @@ class Warm:
     dynamics: str | None = None
     reward: str | None = None
     continuation: str | None = None
+    value: str | None = None  # beyond the horizon of mbmpc and pets; fitted further where --agent.value says to what
+    policy: str | None = None  # acts in the seed steps
     freeze: bool = False  # these parts are never fitted further
 
     def __post_init__(self) -> None:
@@ -45,8 +47,10 @@ class Warm:
             raise UsageError(f"demo-share is {self.demo_share}; accepted: numbers from 0 to below 1")
         if self.pretrain and self.demos is None:
             raise UsageError(f"pretrain is {self.pretrain} without --demos; there is nothing to learn from")
-        if self.freeze and not any((self.parts, self.dynamics, self.reward, self.continuation)):
+        if self.freeze and not any((self.parts, self.dynamics, self.reward, self.continuation, self.value)):
             raise UsageError("freeze is given without parts; name some with --parts, --dynamics, --reward")
+        if self.init is not None and self.policy is not None:
+            raise UsageError("init and policy are both given; one says what the run begins with, or who acts first")
 
 
 @dataclass(frozen=True)

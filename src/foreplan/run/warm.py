@@ -3,6 +3,8 @@
 --demos PATH    stand beside the agent's own data, with a share in every batch; models are fitted to them too
 --init RUN      a run of the same agent: its learner; of another agent: its policy acts in the seed steps
 --parts DIR     dynamics, reward and continuation that were fitted beforehand, fine-tuned or, with --freeze, left alone
+--value PART    what lies beyond the horizon of a planner, the same
+--policy PART   acts in the seed steps
 """
 
 from dataclasses import replace
@@ -14,7 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
-from foreplan.agents.experts import AgentExpert, Expert
+from foreplan.agents.experts import Expert, PolicyExpert
+from foreplan.agents.fitted import Fitted
 from foreplan.core.errors import UsageError
 from foreplan.core.replay import Replay
 from foreplan.core.types import Agent, Learner, Spec, Step, TimeStep, VectorEnv
@@ -22,10 +25,11 @@ from foreplan.data import names
 from foreplan.data.dataset import Dataset
 from foreplan.run import checkpoint
 from foreplan.run.experts import of_run
-from foreplan.run.parts import Kind, Part, load_all
+from foreplan.run.parts import Kind, Part, load, load_all
 from foreplan.run.settings import Warm, read_config
 from foreplan.worlds.fitting import NETWORKS, WorldFitting
 from foreplan.worlds.units import merged
+from foreplan.worlds.value import ValueNetwork
 
 
 def with_demos(replay: Replay, warm: Warm, env: VectorEnv) -> Replay:
@@ -64,13 +68,19 @@ def buffer(data: Dataset, like: Replay) -> Replay:
 
 
 def prepared(agent: Any, warm: Warm) -> Agent:
-    """The agent, its world in the form of the parts that it begins with. Raises UsageError where it has no such parts,
-    or they cannot stand side by side."""
+    """The agent, its world and value in the form of the parts that it begins with. Raises UsageError where it has no
+    such parts, or they cannot stand side by side."""
     parts = begun_with(warm)
+    if "value" not in parts and getattr(agent, "value", None) == "given":
+        raise UsageError("the agent's value is 'given', and none is: name it with --value")
     if not parts:
         return agent
     if not isinstance(getattr(agent, "fitting", None), WorldFitting):
         raise UsageError(f"{type(agent).__name__} has no parts to begin with; mbmpc, pets and mbpo have")
+    if "value" in parts:
+        agent = _valued(agent, parts.pop("value"), warm.freeze)
+    if not parts:
+        return agent
     for kind in parts:
         known = getattr(agent, kind, "learned")
         if known != "learned":
@@ -84,22 +94,39 @@ def prepared(agent: Any, warm: Warm) -> Agent:
     return replace(agent, network=next(iter(forms)), fitting=fitting)
 
 
+def _valued(agent: Any, part: Part, freeze: bool) -> Agent:
+    """The agent with a value beyond its horizon in the form of the part. Raises UsageError where it has no place for
+    it."""
+    if not isinstance(agent, Fitted):
+        raise UsageError(f"{type(agent).__name__} plans with no value to begin with; mbmpc and pets do")
+    if not isinstance(part.form, ValueNetwork):
+        raise UsageError("a run's critics cannot be fitted further; fit a value: foreplan fit RUN --parts value")
+    if agent.value == "plan":
+        raise UsageError("a value that is planned begins anew at every fit; accepted: none, return, lambda, td")
+    target = "given" if freeze or agent.value == "none" else agent.value
+    discount = round(float(part.module.discount), 6)
+    return replace(agent, value=target, value_network=part.form, discount=discount)
+
+
 def begun_with(warm: Warm) -> dict[Kind, Part]:
     """The parts that are asked for; of a folder those that a world has. Raises UsageError where they are none."""
-    parts = load_all(warm.parts, {name: getattr(warm, name) for name in NETWORKS})  # type: ignore[misc]
-    found = {kind: part for kind, part in parts.items() if kind in NETWORKS}
+    parts = load_all(warm.parts, {name: getattr(warm, name) for name in (*NETWORKS, "value")})  # type: ignore[misc]
+    wanted = (*NETWORKS, "value") if warm.value else NETWORKS
+    found = {kind: part for kind, part in parts.items() if kind in wanted}
     if parts and not found:
         raise UsageError(f"{warm.parts} holds neither dynamics nor reward nor continuation to begin with")
     return found
 
 
 def with_parts(agent: Agent, learner: Learner, env: VectorEnv, warm: Warm) -> Learner:
-    """The learner, its world with the parts that are asked for. Raises UsageError where they do not fit."""
+    """The learner, with the parts that are asked for. Raises UsageError where they do not fit."""
     parts = begun_with(warm)
-    if not parts:
-        return learner
     for part in parts.values():
         part.check(env.name, env.spec)
+    if "value" in parts:
+        learner = replace(learner, value=parts.pop("value").module)
+    if not parts:
+        return learner
     world = learner.world
     for kind in parts:
         if kind not in world.nets:
@@ -114,7 +141,7 @@ OF_A_RUN = {"ends", "seen", "shown"}  # of a learner: what it found out about it
 
 def learner(agent: Agent, warm: Warm, spec: Spec, fresh: Learner) -> Learner:
     """`fresh`, or what a run of the same agent has learned."""
-    if warm.init is None or guide(agent, warm, "", spec) is not None:
+    if warm.init is None or not _alike(agent, warm.init):
         return fresh
     parts = checkpoint.load(checkpoint.newest_whole(Path(warm.init) / checkpoint.FOLDER, print), "learner")
     own = {name: array for name, array in checkpoint.flatten(fresh).items() if OF_A_RUN & set(name.split("/"))}
@@ -124,12 +151,21 @@ def learner(agent: Agent, warm: Warm, spec: Spec, fresh: Learner) -> Learner:
         raise UsageError(f"{warm.init} cannot be begun from: {error}") from None
 
 
-def guide(agent: Agent, warm: Warm, env: str, spec: Spec) -> AgentExpert | None:
-    """Who acts in the seed steps instead of chance: the policy of a run of another agent; None where there is none."""
-    if warm.init is None:
+def _alike(agent: Agent, run: str) -> bool:
+    """Whether that is a run of the same agent."""
+    return type(read_config(Path(run))[0]) is type(agent)
+
+
+def guide(agent: Agent, warm: Warm, env: str, spec: Spec) -> Expert | None:
+    """Who acts in the seed steps instead of chance: a policy, or a run of another agent; None where there is none.
+    Raises UsageError where it cannot act here."""
+    if warm.policy is not None:
+        part = load(warm.policy, "policy")
+        part.check(env, spec)
+        return PolicyExpert(f"part:{warm.policy}", part.module)
+    if warm.init is None or _alike(agent, warm.init):
         return None
-    other, _, _ = read_config(Path(warm.init))
-    return None if type(other) is type(agent) else of_run(Path(warm.init), env, spec)
+    return of_run(Path(warm.init), env, spec)
 
 
 def led(guide: Expert, spec: Spec, timestep: TimeStep, key: PRNGKeyArray) -> Array:
