@@ -42,7 +42,7 @@ def values(agent: SAC, replay: Replay, spec: Spec, rooms: int, updates: int = 60
         learner, _ = agent.learn(learner, replay, key, 100)
     obs = jnp.stack([jnp.asarray(one_hot(room, 8)) for room in range(rooms)])
     limit = agent.data.scale_returns
-    scale = 1.0 if limit is None else float(learner.returns.value(limit))
+    scale = 1.0 if limit is None else float(learner.statistics.returns.value(limit))
     return scale * np.asarray(jax.jit(agent.value)(learner, obs))
 
 
@@ -84,9 +84,9 @@ def test_statistics_begin_with_the_demonstrations() -> None:
     for seed in range(2):  # the second time there is nothing new
         learner, _ = agent.learn(learner, replay, jax.random.key(seed), 1)
     rooms = np.concatenate([np.eye(8)[np.arange(256) % 4], np.eye(8)[np.arange(128) % 2]])
-    np.testing.assert_allclose(learner.obs.mean, rooms.mean(axis=0), atol=1e-5)
-    assert learner.obs.count == 384
-    assert learner.returns.largest == pytest.approx(9.0 * sum(agent.discount**i for i in range(4)), rel=1e-5)
+    np.testing.assert_allclose(learner.statistics.obs.mean, rooms.mean(axis=0), atol=1e-5)
+    assert learner.statistics.obs.count == 384
+    assert learner.statistics.returns.largest == pytest.approx(9.0 * sum(agent.discount**i for i in range(4)), rel=1e-5)
 
 
 def test_evaluation_acts_by_averaged_weights_and_exploration_does_not() -> None:

@@ -55,6 +55,23 @@ def test_a_critic_of_the_next_latent_is_reward_and_what_remains() -> None:
     np.testing.assert_allclose(model.value(after, KEY), np.mean(values), rtol=1e-5)
 
 
+def test_values_of_scaled_returns_are_in_units_of_the_rewards() -> None:
+    """Returns of up to four rewards of 100 deviate by more than a fifth of the largest, so by their deviation they are
+    divided; no gradient changes that. A value is decoded by it, and its loss is least where it is the target."""
+    agent = replace(of(Critic(scale_returns=5.0)), min_seed_steps=0)
+    replay, spec = corridor(4, rewards=[100.0] * 4, terminates=True)
+    learner, _ = agent.learn(agent.init(spec, KEY), replay, KEY, 3)
+    world, unit = learner.world, float(np.std(100.0 * np.cumsum(0.9 ** np.arange(4))))
+    assert float(world.scale) == pytest.approx(unit, rel=1e-5)
+    logits = jnp.log(world.values.encode(jnp.float32(2.34)) + 1e-12)
+    assert float(world.value(logits)) == pytest.approx(2.34 * unit, rel=1e-4)
+    slope = jax.grad(world.value_loss)(logits, jnp.float32(2.34 * unit))
+    np.testing.assert_allclose(slope, 0.0, atol=1e-5)
+    z, heads = world.encode(jnp.asarray(one_hot(0, 8))), world.critics
+    slopes = jax.grad(lambda w: w.q_values(heads, z, jnp.zeros(1), learner.discount)[0])(world)
+    assert float(slopes.scale) == 0.0
+
+
 def test_a_critic_of_the_next_latent_is_fitted_to_what_remains() -> None:
     """Rewards of 1 in episodes that terminate after four, all of them in the targets: nothing remains at the end."""
     replay, spec = corridor(4, rewards=[1.0] * 4, terminates=True)

@@ -312,7 +312,7 @@ def test_an_actor_and_its_critics_are_parts(name: str, tmp_path: Path) -> None:
     sac, learned = (agent.sac, learner.sac) if name == "mbpo" else (agent, learner)
     parts = {kind: load(tmp_path / "run", kind) for kind in ("value", "policy")}  # type: ignore[arg-type]
     value, policy, obs = parts["value"].module, parts["policy"].module, jnp.asarray(points())
-    unit = 1.0 if name != "simba" else float(learned.returns.value(sac.data.scale_returns))
+    unit = 1.0 if name != "simba" else float(learned.statistics.returns.value(sac.data.scale_returns))
     said = unit * np.asarray(sac.value(learned, obs))
     assert (unit != 1.0) == (name == "simba")
     np.testing.assert_allclose(jax.vmap(value)(obs), said, rtol=1e-4, atol=1e-5)

@@ -29,7 +29,7 @@ class CriticValue(Beyond):
         said = self.sac.head_values(self.learner, obs[None])
         value = self.sac.lowest(said, self.learner.terminates)[0] - self.caution * jnp.std(said)
         limit = self.sac.data.scale_returns
-        return value if limit is None else value * self.learner.returns.value(limit)
+        return value if limit is None else value * self.learner.statistics.returns.value(limit)
 
     def each(self, number: int) -> "CriticValue":
         """All alike: what makes a target is a choice among the heads, not one of them."""

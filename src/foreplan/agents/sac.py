@@ -30,7 +30,7 @@ from foreplan.core.targets import n_step
 from foreplan.core.types import LearnedParts, Metrics, Spec, TimeStep
 from foreplan.nn.dists import SquashedGaussian
 from foreplan.nn.network import Architecture, Heads, Network
-from foreplan.nn.stats import Moments, ReturnScale
+from foreplan.nn.stats import Statistics
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,7 @@ class SAC:
             targets=jax.tree.map(jnp.copy, critics) if self.critic.target_rate else None,
             log_temperature=log_temperature,
             optimisers={name: optimisers[name].init(part) for name, part in trained.items()},
-            obs=Moments.create(obs_dim),
-            returns=ReturnScale.create(spec.num_envs),
-            seen=jnp.zeros((), jnp.int32),
-            shown=jnp.zeros((), jnp.int32),
+            statistics=Statistics.create(obs_dim, spec.num_envs),
             updates=jnp.zeros((), jnp.int32),
             policy_metrics={name: jnp.zeros(()) for name in ("policy_loss", "entropy", "temperature_loss")},
             average=jax.tree.map(jnp.copy, policy) if self.averaging else None,
@@ -118,7 +115,7 @@ class SAC:
         return jax.vmap(lambda x, key: SquashedGaussian.of(x, *self.log_std).sample(key))(outputs, keys)
 
     def seen_as(self, learner: Learner, obs: Float32[Array, "*lead obs"]) -> Float32[Array, "*lead obs"]:
-        return learner.obs.normalise(obs) if self.data.normalise_obs else obs
+        return learner.statistics.obs.normalise(obs) if self.data.normalise_obs else obs
 
     # ------------------------------------------------------------------ 2. learn
     @partial(jax.jit, static_argnames=("self", "num_updates"), donate_argnames="learner")
@@ -138,7 +135,7 @@ class SAC:
     def observe(self, learner: Learner, replay: Replay) -> Learner:
         """With running statistics of all that is new in the buffer, where they are wanted."""
         wanted = self.data.normalise_obs or self.data.scale_returns is not None
-        return learner.observed(replay, self.discount) if wanted else learner
+        return replace(learner, statistics=learner.statistics.observed(replay, self.discount)) if wanted else learner
 
     def update(self, learner: Learner, window: Window, key: PRNGKeyArray) -> tuple[Learner, Metrics]:
         """One gradient step of the critics, then one of policy and temperature where they are due."""
@@ -163,7 +160,7 @@ class SAC:
         return Batch(
             obs=self.seen_as(learner, window.obs[:, 0]),
             action=window.action[:, 0],
-            returns=returns if limit is None else returns / learner.returns.value(limit),
+            returns=returns if limit is None else returns / learner.statistics.returns.value(limit),
             discount=discount,
             next_obs=self.seen_as(learner, window.obs[jnp.arange(row.shape[0]), row]),
             demo=window.demo,
@@ -173,12 +170,12 @@ class SAC:
         """With new networks and optimisers, if the last `num_updates` updates passed a multiple of `reset_every`."""
         if self.reset_every == 0:
             return learner
-        obs, action = learner.obs.mean.shape, jax.tree.leaves(learner.policy)[-1].shape[-1] // 2
-        spec = Spec(obs, action, learner.returns.running.shape[0], terminates=learner.terminates)
+        seen, action = learner.statistics, jax.tree.leaves(learner.policy)[-1].shape[-1] // 2
+        spec = Spec(seen.obs.mean.shape, action, seen.returns.running.shape[0], terminates=learner.terminates)
 
         def fresh() -> Learner:
-            kept = {name: getattr(learner, name) for name in ("obs", "returns", "seen", "shown", "updates")}
-            return replace(self.init(spec, jax.random.fold_in(key, 1)), **kept)
+            begun = self.init(spec, jax.random.fold_in(key, 1))
+            return replace(begun, statistics=learner.statistics, updates=learner.updates)
 
         before = jnp.maximum(0, learner.updates - num_updates)
         return jax.lax.cond(learner.updates // self.reset_every > before // self.reset_every, fresh, lambda: learner)

@@ -10,10 +10,9 @@ import optax
 from jaxtyping import Array, Bool, Float32, Int32
 
 from foreplan.core.maths import TwoHot
-from foreplan.core.replay import Replay, fold
-from foreplan.core.types import Metrics, Step
+from foreplan.core.types import Metrics
 from foreplan.nn.network import Architecture, Heads, Network
-from foreplan.nn.stats import Moments, ReturnScale
+from foreplan.nn.stats import Statistics
 
 
 @dataclass(frozen=True)
@@ -73,10 +72,7 @@ class Learner(eqx.Module):
     targets: Heads | None
     log_temperature: Float32[Array, ""]
     optimisers: dict[str, optax.OptState]
-    obs: Moments
-    returns: ReturnScale
-    seen: Int32[Array, ""]  # rows of the buffer that the statistics have seen
-    shown: Int32[Array, ""]  # rows of the demonstrations, the same
+    statistics: Statistics
     updates: Int32[Array, ""]
     policy_metrics: Metrics  # of the policy's last update
     average: Network | None  # of the policy over its last updates; None: none is kept
@@ -89,19 +85,3 @@ class Learner(eqx.Module):
     def steady(self) -> "Learner":
         """With the average in the place of the policy, to act by where nothing is explored."""
         return self if self.average is None else replace(self, policy=self.average)
-
-    def observed(self, replay: Replay, discount: float) -> "Learner":
-        """With running statistics of the demonstrations, once and before all else, and of what is new in the buffer."""
-
-        def see(state: tuple[Moments, ReturnScale], step: Step) -> tuple[Moments, ReturnScale]:
-            obs, returns = state
-            ended = jnp.asarray(step.terminated)  # a time limit does not end the return that values stand for
-            return obs.update(jnp.asarray(step.obs)), returns.update(jnp.asarray(step.reward), ended, discount)
-
-        obs, returns, shown = self.obs, self.returns, self.shown
-        if replay.demos is not None:
-            begin = obs, replace(returns, running=jnp.zeros((1,)))
-            (obs, theirs), shown = fold(see, begin, replay.demos, self.shown)
-            returns = replace(theirs, running=returns.running)
-        (obs, returns), seen = fold(see, (obs, returns), replay, self.seen)
-        return replace(self, obs=obs, returns=returns, seen=seen, shown=shown)

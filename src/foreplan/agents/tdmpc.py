@@ -31,7 +31,7 @@ from foreplan.core.replay import Drawn, Priority, Replay, Window, rewritten
 from foreplan.core.targets import multi_step
 from foreplan.core.types import Metrics, Spec, TimeStep
 from foreplan.nn.nets import MLP
-from foreplan.nn.stats import RunningScale
+from foreplan.nn.stats import RunningScale, Statistics
 from foreplan.planners.mppi import MPPI, MPPIMemory
 from foreplan.planners.sampling import plan
 from foreplan.worlds.latent import Imagination, LatentWorld, Network
@@ -68,12 +68,13 @@ class TDMPC2:
     # ------------------------------------------------------------------ what is learned
     def init(self, spec: Spec, key: PRNGKeyArray) -> Learner:
         world_key, policy_key = jax.random.split(key)
-        world = LatentWorld.create(spec, self.network, self.two_hot, world_key, self.critic.sees)
+        world = LatentWorld.create(spec, self.network, self.two_hot, world_key, self.critic.sees, self.critic.values)
         policy = self.network.policy(spec.action_dim, policy_key)
         discount = jnp.asarray(self.discount_for(spec.episode_length), jnp.float32)
         drawn = Drawn.fill(self.batch_size) if self.priority.exponent > 0 else None
+        statistics = Statistics.create(spec.obs_shape[0], spec.num_envs) if self.critic.values else None
         return Learner.create(
-            world, policy, self.optimiser, discount, self.target_encoder, drawn, average=self.averaging > 0
+            world, policy, self.optimiser, discount, self.target_encoder, drawn, statistics, average=self.averaging > 0
         )
 
     def seed_steps(self, spec: Spec) -> int:
@@ -151,7 +152,7 @@ class TDMPC2:
     def learn(self, learner: Learner, replay: Replay, key: PRNGKeyArray, num_updates: int) -> tuple[Learner, Metrics]:
         return repeat_updates(
             self.update,
-            learner,
+            learner.observed(replay, self.critic.scale_returns),
             replay,
             key,
             num_updates=num_updates,
@@ -189,6 +190,7 @@ class TDMPC2:
             q_scale=q_scale,
             discount=learner.discount,
             updates=learner.updates + 1,
+            statistics=learner.statistics,
             drawn=window.drawn and replace(window.drawn, priority=surprise),
             average=learner.average and moving_average(learner.average, (world, policy), self.averaging),
         )
@@ -251,13 +253,13 @@ class TDMPC2:
             losses = {
                 "consistency": jnp.mean((z_next - z_true) ** 2),
                 "reward": self.two_hot.loss(world.reward_logits(z, action), reward),
-                "value": jnp.mean(jax.vmap(self.two_hot.loss, (0, None))(q_logits, target)),
+                "value": jnp.mean(jax.vmap(world.value_loss, (0, None))(q_logits, target)),
             }
             if world.continuation is not None:
                 logit = world.continue_logit(z_next)
                 losses["continuation"] = softplus(jnp.where(terminated, logit, -logit))
             if window.drawn is not None:
-                losses["surprise"] = jnp.mean(jnp.abs(jax.vmap(self.two_hot.decode)(q_logits) - target))
+                losses["surprise"] = jnp.mean(jnp.abs(jax.vmap(world.value)(q_logits) - target))
             return losses
 
         latents = jax.vmap(unroll)(window.obs[:, 0], window.action)

@@ -12,10 +12,11 @@ from jaxtyping import Array, Float32, Int32, PRNGKeyArray
 
 from foreplan.core.errors import UsageError
 from foreplan.core.learning import masked_mean, over_batch
+from foreplan.core.maths import TwoHot
 from foreplan.core.replay import Drawn, Replay, Window, beginnings, rewritten
 from foreplan.core.types import Agent, Spec, TimeStep
 from foreplan.nn.nets import MLP, Ensemble
-from foreplan.nn.stats import RunningScale
+from foreplan.nn.stats import RunningScale, Statistics
 from foreplan.worlds.latent import LatentWorld, Sees
 
 
@@ -63,11 +64,19 @@ class Critic:
     search: Literal["two", "mean", "min", "cautious"] = "two"
     depths: Literal["last", "every", "growing"] = "last"  # at which a plan's return is cut: the mean over every depth
     growth: int = 25_000  # updates until a growing horizon is whole (TD-MPC 2022)
+    # values in `bins` even bins of returns that are divided to stay within this (Lee et al. 2025); None: as rewards are
+    scale_returns: float | None = None
+    bins: int = 51
 
     def __post_init__(self) -> None:
         for name in ("n_step", "longest", "growth"):
             if getattr(self, name) < 1:
                 raise UsageError(f"critic.{name} is {getattr(self, name)}; accepted: whole numbers from 1")
+        if self.bins < 2 or not (self.scale_returns is None or self.scale_returns > 0):
+            raise UsageError(
+                f"critic.scale-returns is {self.scale_returns} with {self.bins} bins; accepted: numbers above 0, and"
+                " bins from 2 up"
+            )
         if not 0 <= self.td_lambda <= 1:
             raise UsageError(f"critic.td_lambda is {self.td_lambda}; accepted: 0 to 1")
 
@@ -75,6 +84,11 @@ class Critic:
     def rewards(self) -> int:
         """In a target, at most."""
         return self.longest if self.target == "return" else self.n_step
+
+    @property
+    def values(self) -> TwoHot | None:
+        """The bins of scaled returns, where they are scaled."""
+        return None if self.scale_returns is None else TwoHot(self.bins, self.scale_returns, linear=True)
 
     def weights(self, horizon: int, updates: Int32[Array, ""]) -> Float32[Array, "horizon"] | None:
         """How much each depth of a plan counts: see `Model.depths`."""
@@ -116,6 +130,7 @@ class Learner(eqx.Module):
     q_scale: RunningScale
     discount: Float32[Array, ""]
     updates: Int32[Array, ""]
+    statistics: Statistics | None  # of all returns; None: they are not scaled
     drawn: Drawn | None  # from where in the buffer the last batch came; None: drawn uniformly
     average: tuple[LatentWorld, MLP] | None  # of world and policy over the last updates; None: none is kept
 
@@ -128,6 +143,7 @@ class Learner(eqx.Module):
         discount: Float32[Array, ""],
         target_encoder: bool,
         drawn: Drawn | None,
+        statistics: Statistics | None,
         average: bool,
     ) -> "Learner":
         """Untrained; targets and average are copies, so that what they follow can be donated."""
@@ -141,9 +157,17 @@ class Learner(eqx.Module):
             q_scale=RunningScale.create(),
             discount=discount,
             updates=jnp.zeros((), jnp.int32),
+            statistics=statistics,
             drawn=drawn,
             average=jax.tree.map(jnp.copy, (world, policy)) if average else None,
         )
+
+    def observed(self, replay: Replay, limit: float | None) -> "Learner":
+        """With the scale of all returns so far, where they are scaled to stay within `limit`."""
+        if self.statistics is None or limit is None:
+            return self
+        statistics = self.statistics.observed(replay, self.discount)
+        return replace(self, statistics=statistics, world=replace(self.world, scale=statistics.returns.value(limit)))
 
     def steady(self) -> "Learner":
         """With the averages in the place of what they average, to act by where nothing is explored."""

@@ -1,9 +1,14 @@
 """Running statistics that are part of a learner."""
 
+from dataclasses import replace
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float32
+from jaxtyping import Array, Bool, Float32, Int32
+
+from foreplan.core.replay import Replay, fold
+from foreplan.core.types import Step
 
 
 class RunningScale(eqx.Module):
@@ -66,7 +71,9 @@ class ReturnScale(eqx.Module):
     def create(cls, num_envs: int) -> "ReturnScale":
         return cls(jnp.zeros((num_envs,)), Moments.create(1), jnp.zeros(()))
 
-    def update(self, reward: Float32[Array, "env"], ended: Bool[Array, "env"], discount: float) -> "ReturnScale":
+    def update(
+        self, reward: Float32[Array, "env"], ended: Bool[Array, "env"], discount: float | Float32[Array, ""]
+    ) -> "ReturnScale":
         running = discount * self.running + reward
         return ReturnScale(
             running=jnp.where(ended, 0.0, running),
@@ -76,3 +83,33 @@ class ReturnScale(eqx.Module):
 
     def value(self, limit: float) -> Float32[Array, ""]:
         return jnp.maximum(jnp.sqrt(self.moments.variance[0] + 1e-8), self.largest / limit)
+
+
+class Statistics(eqx.Module):
+    """Of all that a buffer was given: its observations, and the returns of its rewards."""
+
+    obs: Moments
+    returns: ReturnScale
+    seen: Int32[Array, ""]  # rows of the buffer
+    shown: Int32[Array, ""]  # rows of its demonstrations
+
+    @classmethod
+    def create(cls, obs_dim: int, num_envs: int) -> "Statistics":
+        moments, returns = Moments.create(obs_dim), ReturnScale.create(num_envs)
+        return cls(moments, returns, seen=jnp.zeros((), jnp.int32), shown=jnp.zeros((), jnp.int32))
+
+    def observed(self, replay: Replay, discount: float | Float32[Array, ""]) -> "Statistics":
+        """With the demonstrations, once and before all else, and with what is new in the buffer."""
+
+        def see(state: tuple[Moments, ReturnScale], step: Step) -> tuple[Moments, ReturnScale]:
+            obs, returns = state
+            ended = jnp.asarray(step.terminated)  # a time limit does not end the return that values stand for
+            return obs.update(jnp.asarray(step.obs)), returns.update(jnp.asarray(step.reward), ended, discount)
+
+        obs, returns, shown = self.obs, self.returns, self.shown
+        if replay.demos is not None:
+            begin = obs, replace(returns, running=jnp.zeros((1,)))
+            (obs, theirs), shown = fold(see, begin, replay.demos, self.shown)
+            returns = replace(theirs, running=returns.running)
+        (obs, returns), seen = fold(see, (obs, returns), replay, self.seen)
+        return Statistics(obs, returns, seen, shown)

@@ -68,16 +68,24 @@ class LatentWorld(eqx.Module):
     group: int = eqx.field(static=True)  # of SimNorm; 0: none
     sees: Sees = eqx.field(static=True, default="action")
     policy_noise: float | None = eqx.field(static=True, default=None)
+    values: TwoHot | None = eqx.field(static=True, default=None)  # of the critics; None: as of rewards
+    scale: Scalar | None = None  # what a value of 1 stands for in `values`; follows the returns, and is not trained
 
     @classmethod
     def create(
-        cls, spec: Spec, network: Network, two_hot: TwoHot, key: PRNGKeyArray, sees: Sees = "action"
+        cls,
+        spec: Spec,
+        network: Network,
+        two_hot: TwoHot,
+        key: PRNGKeyArray,
+        sees: Sees = "action",
+        values: TwoHot | None = None,
     ) -> "LatentWorld":
         (obs_dim,), inputs = spec.obs_shape, network.latent + spec.action_dim
         keys, seen = jax.random.split(key, 5), {"action": inputs, "reward": inputs + 1, "next": network.latent}[sees]
 
         def critic(key: PRNGKeyArray) -> MLP:
-            return network.critic(seen, two_hot.bins, key)
+            return network.critic(seen, (values or two_hot).bins, key)
 
         return cls(
             encoder=network.encoder(obs_dim, keys[0]),
@@ -89,6 +97,8 @@ class LatentWorld(eqx.Module):
             group=network.group,
             sees=sees,
             policy_noise=network.policy_noise,
+            values=values,
+            scale=None if values is None else jnp.ones(()),
         )
 
     def encode(self, obs: Float32[Array, "obs"]) -> Latent:
@@ -128,10 +138,22 @@ class LatentWorld(eqx.Module):
         """What the critics say: of Q, or, where they see the next latent, of the value there."""
         return self.critics(self.seen(z, action, z_next), key)
 
+    def value(self, logits: Float32[Array, "bins"]) -> Scalar:
+        """What a critic says, in units of the rewards."""
+        if self.values is None or self.scale is None:
+            return self.two_hot.decode(logits)
+        return self.values.decode(logits) * jax.lax.stop_gradient(self.scale)
+
+    def value_loss(self, logits: Float32[Array, "bins"], target: Scalar) -> Scalar:
+        """How far that is from a target."""
+        if self.values is None or self.scale is None:
+            return self.two_hot.loss(logits, target)
+        return self.values.loss(logits, target / jax.lax.stop_gradient(self.scale))
+
     def q_values(self, critics: Ensemble, z: Latent, action: Action, discount: Scalar) -> Float32[Array, "heads"]:
         """Q by these critics. Where they see the next latent, it is R + discount V(next)."""
         seen = self.seen(z, action)
-        values = jax.vmap(self.two_hot.decode)(critics(seen))
+        values = jax.vmap(self.value)(critics(seen))
         if self.sees != "next":
             return values
         reward = self.two_hot.decode(self.reward_logits(z, action))
@@ -160,7 +182,7 @@ class Imagination(Model):
 
     def value(self, state: Latent, key: PRNGKeyArray) -> Scalar:
         if self.world.sees == "next":  # the value of a latent itself
-            values = jax.vmap(self.world.two_hot.decode)(self.critics(state))
+            values = jax.vmap(self.world.value)(self.critics(state))
         else:
             values = self.world.q_values(self.critics, state, self.prior(state, key), self.discount)
         return jnp.min(values) if self.pessimistic else jnp.mean(values)
