@@ -14,6 +14,8 @@ class Fit:
     Then plan with them, `foreplan plan ENV --parts DIR`, or begin a run, `foreplan train pets ENV --parts DIR`.
     """
 
+    latent: str | None = None  # a size of tdmpc2: instead of parts, its latent world, by latent consistency; as a run
+    updates: int = 20_000  # of a latent world
     out: Path | None = None  # the directory in which each part has its folder; None: runs/fit-DATASET
     json: Json = False
 
@@ -33,6 +35,8 @@ class Fit:
         use_compilation_cache()
         name = self.data.strip("/").removesuffix(".npz").replace("/", "-").replace(":", "-")
         out = self.out or Path("runs") / f"fit-{name}"
+        if self.latent is not None:
+            return self.fit_latent(self.latent, out)
         made = fit_parts(self, out, lambda line: print(line, flush=True))
         path = fitted.report(out)
         print(f"report: {path}")
@@ -42,3 +46,19 @@ class Fit:
             "parts": {part.kind: str(out / part.kind) for part in made},
             "scores": {part.kind: part.scores for part in made},
         }
+
+    def fit_latent(self, size: str, out: Path) -> Result:
+        from foreplan.insight.report import report
+        from foreplan.presets import preset
+        from foreplan.run.latent import fit_latent
+        from foreplan.run.pretrain import Pretraining, load_data
+
+        assert isinstance(self, Pretraining)  # see `of`
+        data = load_data(self.data, print).take(self.episodes, self.every)
+        hold_out = self.world.fitting.hold_out
+        fit_latent(
+            preset("tdmpc2", size), data, self.data, out, updates=self.updates, hold_out=hold_out, seed=self.seed
+        )
+        path = report(out)
+        print(f"report: {path}\nplan in it with: foreplan plan {data.about.env} --model {out}")
+        return {"out": str(out), "report": str(path)}

@@ -38,6 +38,11 @@ class History:
         return self.config["run"]["env"]
 
     @property
+    def progress(self) -> str:
+        """The counter that went on: updates, where no step was taken."""
+        return "env_steps" if self.metrics["env_steps"].any() else "updates"
+
+    @property
     def losses(self) -> dict[str, np.ndarray]:
         """What the agent measured of itself, by name."""
         return {name: values for name, values in self.metrics.items() if name not in COUNTERS + PACE + OUTCOMES}

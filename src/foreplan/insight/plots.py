@@ -76,7 +76,7 @@ def losses(path: Path, history: History, columns: int = 3) -> None:
             axes,
             (name, values),
         ) in zip(panels, series.items(), strict=False):
-            axes.plot(history.metrics["env_steps"], values, color=COLOURS[0], lw=1.2)
+            axes.plot(history.metrics[history.progress], values, color=COLOURS[0], lw=1.2)
             axes.set_title(name)
             axes.xaxis.set_major_formatter("{x:,.0f}")
             axes.locator_params(axis="x", nbins=4)
@@ -84,7 +84,7 @@ def losses(path: Path, history: History, columns: int = 3) -> None:
             axes.tick_params(labelbottom=True)  # the lowest of each column
         for axes in panels[len(series) :]:
             axes.set_visible(False)
-        figure.supxlabel("environment steps", fontsize=10)
+        figure.supxlabel(history.progress.replace("env_", "environment "), fontsize=10)
 
 
 def imagination(path: Path, film: Mapping[str, np.ndarray], every: int) -> None:

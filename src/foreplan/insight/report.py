@@ -53,8 +53,12 @@ def curves(history: History) -> list[str]:
     if not history.metrics:
         return []
     folder = history.out / "plots"
-    plots.learning_curve(folder / "learning_curve.png", history)
-    parts = [page.section("Learning curve", page.image(folder / "learning_curve.png", "return by environment steps"))]
+    parts = []
+    if history.progress == "env_steps":
+        plots.learning_curve(folder / "learning_curve.png", history)
+        parts.append(
+            page.section("Learning curve", page.image(folder / "learning_curve.png", "return by environment steps"))
+        )
     if history.losses:
         plots.losses(folder / "losses.png", history)
         parts.append(page.section("What the agent measured", page.image(folder / "losses.png", "losses")))
