@@ -21,7 +21,7 @@ from foreplan.data.dataset import Dataset
 from foreplan.envs import names
 from foreplan.run.checkpoint import FOLDER, save
 from foreplan.run.clock import Stopwatch
-from foreplan.run.display import to_go
+from foreplan.run.display import Plain, to_go
 from foreplan.run.log import Log, Meter
 from foreplan.run.randomness import Keys
 from foreplan.run.settings import Settings, write_config
@@ -54,7 +54,7 @@ def fit_latent(
     settings = Settings(data.about.env, steps=1, seed=seed, action_repeat=data.about.action_repeat or None)
     with closing(names.make(settings.env, action_repeat=settings.action_repeat)) as env:
         data.check_spec(env.spec, env.name, name)
-        keys, watch = Keys(seed), Stopwatch()
+        keys, watch = Keys(seed), Stopwatch(Plain().compiling)
         state = begin(agent, env, settings, keys)
         demos = replace(buffer(data, state.replay), hold_out=hold_out)  # as which they also say what to do
         write_config(out, agent, settings, "tdmpc2")
@@ -63,8 +63,9 @@ def fit_latent(
             fits = fitted(agent, state.learner, lessons, updates, keys, watch)
             for state.learner, record in fits:
                 log.write(record)
+                parts = pack(state, env) | {"log": log.snapshot(), "watch": watch.snapshot()}
+                save(out / FOLDER, 0, parts, keep=1)  # whoever ends it here has what was fitted until then
                 say(described(record, updates, watch))
-            save(out / FOLDER, 0, pack(state, env) | {"log": log.snapshot(), "watch": watch.snapshot()}, keep=1)
     return out
 
 
@@ -75,14 +76,16 @@ def fitted(
     judge, meter = jax.jit(agent.hold_out_losses), Meter(1)
     for done in range(CHUNK, updates + 1, CHUNK):
         with watch("learn", "learn"):
-            learner, metrics = agent.learn(learner, lessons, keys("learn", done), CHUNK)
-            held, trained = judge(learner, lessons.demos, keys("adapt", done))
+            learner, metrics = jax.block_until_ready(agent.learn(learner, lessons, keys("learn", done), CHUNK))
+        with watch("learn", "validate"):
+            held, trained = jax.block_until_ready(judge(learner, lessons.demos, keys("adapt", done)))
         meter.add("learn", metrics | {"held_out_loss": held, "trained_on_loss": trained})
         counters = {"env_steps": 0, "decisions": 0, "updates": done, "episodes": 0, "utd": 0.0}
-        yield learner, counters | {"wall_s": watch.wall, "compile_s": 0.0} | meter.read()
+        yield learner, counters | {"wall_s": watch.wall, "compile_s": watch.seconds["compile"]} | meter.read()
 
 
 def described(record: dict[str, Any], updates: int, watch: Stopwatch) -> str:
     done = int(record["updates"])
     losses = f"joint loss {record['trained_on_loss']:.3f}, held out {record['held_out_loss']:.3f}"
-    return f"{done:,} updates, {losses}; {to_go(updates - done, done / watch.wall)}"
+    rate = (done - CHUNK) / watch.seconds.get("learn", 1.0)  # the first ones count as compilation
+    return f"{done:,} updates, {losses}; {to_go(updates - done, rate)}"
