@@ -183,7 +183,7 @@ def test_statistics_go_on_with_the_data_of_another_run(demos, tmp_path) -> None:
     warm = Warm(init=str(first), demos=demos)
     again = train(SIMBA_SAC, replace(settings, seed=1, warm=warm), tmp_path / "again")
     counts = [
-        checkpoint.load(run / "checkpoints" / "step-000000100", "learner")["learner"]["obs/count"]
+        checkpoint.load(run / "checkpoints" / "step-000000100", "learner")["learner"]["statistics/obs/count"]
         for run in (first, again)
     ]
     unseen = 50 - counts[0]  # what came after the last update
