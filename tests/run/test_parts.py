@@ -305,8 +305,9 @@ def test_a_policy_acts_in_the_seed_steps(fitted: dict[str, Part], out: Path, tmp
 def test_an_actor_and_its_critics_are_parts(name: str, tmp_path: Path) -> None:
     """In the units of the rewards: worth what the agent itself says, and what it would do."""
     agent: Any = AGENTS[name]
-    settings = Settings("toys:walk", steps=100, eval_every=100, eval_episodes=1, log_every=100)
+    settings = Settings("toys:walk", steps=200, num_envs=2, eval_every=200, eval_episodes=1, log_every=200)
     saved = Saved.open(train(agent, settings, tmp_path / "run"))
+    assert np.isfinite(saved.evaluate(3).mean)  # whatever number of environments it was trained in
     with closing(names.make("toys:walk")) as env:
         learner: Any = saved.learner(env)
     sac, learned = (agent.sac, learner.sac) if name == "mbpo" else (agent, learner)

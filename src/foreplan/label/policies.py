@@ -22,8 +22,7 @@ def save(folder: Path, policy: Policy) -> Path:
 def newest(folder: Path, saved: Saved, spec: Spec, say: Callable[[str], None] = print) -> Policy:
     """The last policy that was accepted and is whole; where there is none, the run's own."""
     if not checkpoint.all_checkpoints(folder / FOLDER):
-        learner = checkpoint.unflatten(learner_like(saved.agent, spec), saved.parts["learner"])
-        return Policy(0, saved.agent, learner)
+        return Policy(0, saved.agent, checkpoint.learner_of(saved.agent, spec, saved.parts))
     path = checkpoint.newest_whole(folder / FOLDER, say)
     parts = checkpoint.load(path)
     agent = decode(parts["agent"]["config"])

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -151,6 +152,12 @@ def unflatten(template: T, arrays: Mapping[str, np.ndarray]) -> T:
 def learner_like(agent: Agent, spec: Spec) -> Learner:
     """The structure and shapes of a learner, without making one."""
     return jax.eval_shape(lambda: agent.init(spec, jax.random.key(0)))
+
+
+def learner_of(agent: Agent, spec: Spec, parts: Mapping[str, Any]) -> Learner:
+    """What a checkpoint's parts "learner" and "clock" hold, however many environments `spec` has: a learner may keep
+    something of each that it was trained in."""
+    return unflatten(learner_like(agent, replace(spec, num_envs=parts["clock"]["num_envs"])), parts["learner"])
 
 
 def _name(path: Any) -> str:

@@ -64,9 +64,9 @@ def of_run(out: Path, env: str, spec: Spec) -> AgentExpert:
     """The policy of a run's newest whole checkpoint. Raises `UsageError` where it is of another space."""
     agent, settings, _ = read_config(out)
     check_actions(agent, env, spec)
-    parts = checkpoint.load(checkpoint.newest_whole(out / checkpoint.FOLDER, print), "learner")
+    parts = checkpoint.load(checkpoint.newest_whole(out / checkpoint.FOLDER, print), "learner", "clock")
     try:
-        learner = checkpoint.unflatten(checkpoint.learner_like(agent, spec), parts["learner"])
+        learner = checkpoint.learner_of(agent, spec, parts)
     except UsageError as error:
         raise UsageError(f"{out}, trained in {settings.env}, cannot act in {env}: {error}") from None
     return AgentExpert(f"run:{out}", agent, learner)

@@ -134,10 +134,10 @@ def _form(folder: Path, about: dict[str, Any]) -> Any:
 def of_run(out: Path, kind: Kind) -> Part:
     """The part that a run's newest whole checkpoint has. Raises UsageError where it has none of this kind."""
     agent, settings, _ = read_config(out)
-    saved = checkpoint.load(checkpoint.newest_whole(out / checkpoint.FOLDER, print), "learner")
+    saved = checkpoint.load(checkpoint.newest_whole(out / checkpoint.FOLDER, print), "learner", "clock")
     with closing(names.make(settings.env, action_repeat=settings.action_repeat)) as env:
         spec = replace(env.spec, num_envs=1)
-    learner = checkpoint.unflatten(checkpoint.learner_like(agent, spec), saved["learner"])
+    learner = checkpoint.learner_of(agent, spec, saved)
     learned = agent.parts(learner) if isinstance(agent, LearnsParts) else {}
     if kind not in learned:
         raise UsageError(f"{out}: {type(agent).__name__} has learned no {kind} that stands by itself")

@@ -85,7 +85,7 @@ class Saved:
         return self.make_env(self.settings.env, action_repeat=self.settings.action_repeat, **options)
 
     def learner(self, env: VectorEnv) -> Learner:
-        return checkpoint.unflatten(checkpoint.learner_like(self.agent, env.spec), self.parts["learner"])
+        return checkpoint.learner_of(self.agent, env.spec, self.parts)
 
 
 def _record(agent: Agent, learner: Learner, env: VectorEnv, seed: int) -> tuple[dict[str, np.ndarray], Camera]:
