@@ -7,6 +7,7 @@ import jax
 import pytest
 from cases import PLAIN_MPC
 from test_loop import SHORT, lines
+from toys import Listening
 
 from foreplan.agents.mbmpc import MBMPC
 from foreplan.agents.pets import PETS
@@ -15,7 +16,6 @@ from foreplan.core.types import Spec
 from foreplan.planners.random_shooting import RandomShooting
 from foreplan.run import checkpoint, warm
 from foreplan.run.agreement import compare
-from foreplan.run.display import Plain
 from foreplan.run.loop import resume, train
 from foreplan.run.settings import Warm, decode, encode, write_config
 from foreplan.worlds.ensemble import EnsembleWorld
@@ -33,21 +33,12 @@ AGENT = MBMPC(
 WRONG = replace(AGENT, terminated="ends:near")
 
 
-class Heard(Plain):
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-
-    def say(self, line: str) -> None:
-        self.lines.append(line)
-
-
 @pytest.fixture(scope="module")
 def twin(tmp_path_factory):
     """A run with a wrong function that was never stopped, and what it said of that."""
-    heard = Heard()
+    heard = Listening()
     out = train(WRONG, SETTINGS, tmp_path_factory.mktemp("twin") / "run", display=heard)
-    return out, [line for line in heard.lines if "ends:near" in line]
+    return out, [line for line in heard.said if "ends:near" in line]
 
 
 def verdict(world: EnsembleWorld) -> tuple[bool, bool]:
@@ -74,9 +65,9 @@ def test_a_wrong_function_is_said_once_and_the_run_goes_on(twin) -> None:
 
 def test_a_run_that_is_resumed_has_not_forgotten(twin, tmp_path) -> None:
     """Bit for bit the run that was never stopped, and nothing is said again."""
-    out, again = train(WRONG, replace(SETTINGS, steps=80), tmp_path / "run", display=Heard()), Heard()
+    out, again = train(WRONG, replace(SETTINGS, steps=80), tmp_path / "run", display=Listening()), Listening()
     resume(out, steps=120, display=again)
-    assert not any("ends:near" in line for line in again.lines)
+    assert not any("ends:near" in line for line in again.said)
     assert lines(out)[-1] == lines(twin[0])[-1]
 
 

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
-from toys import Breaks, Nested, Noting, Toy
+from toys import Breaks, Listening, Nested, Noting, Toy
 
 from foreplan.core.errors import Diverged, EnvError, UsageError
 from foreplan.core.types import TimeStep
@@ -232,15 +232,6 @@ def test_an_agent_that_diverges_is_told_from_a_bad_environment(tmp_path) -> None
 
 
 # ---------------------------------------------------------------------- going on
-class Listening(Plain):
-    def __init__(self) -> None:
-        super().__init__()
-        self.said: list[str] = []
-
-    def say(self, line: str) -> None:
-        self.said.append(line)
-
-
 def test_a_longer_run_is_the_same_run(short, tmp_path) -> None:
     """Resumed with more steps, a run is what it would have been; only its first end was evaluated apart."""
     out = train(Toy(), replace(SHORT, steps=250), tmp_path / "run")

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float32
 from foreplan.core.errors import EnvError, RenderUnavailable
 from foreplan.core.learning import repeat_updates
 from foreplan.core.spec import Spec
+from foreplan.run.display import Plain
 
 
 class Walk:
@@ -166,3 +167,14 @@ def _refit(learner, replay, key):
 
 
 SIZES = {"small": Toy(), "large": Toy(batch_size=64)}
+
+
+class Listening(Plain):
+    """A display that keeps what is said."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.said.append(line)
