@@ -224,6 +224,15 @@ def test_another_agents_policy_acts_in_the_seed_steps(lessons, tmp_path) -> None
     assert SPEC.num_envs == 2
 
 
+def test_after_the_seed_steps_the_guide_is_no_longer_needed(lessons, tmp_path) -> None:
+    guide = shutil.copytree(lessons, tmp_path / "guide")
+    settings = replace(SHORT, steps=100, warm=Warm(init=str(guide)))
+    out = train(Toy(random_decisions=50, utd=0.0), settings, tmp_path / "run")
+    shutil.rmtree(guide)
+    resume(out, steps=120)
+    assert checkpoint.all_checkpoints(out / "checkpoints")[-1].name == "step-000000120"
+
+
 def _spec():
     from toys import Walk
 

@@ -48,12 +48,13 @@ class Run:
     metrics: Any = None  # of the update under way, on the device
     pace: Pace = field(init=False)
     extras: dict[str, jax.Array] = field(init=False)  # zeros
-    guide: Expert | None = field(init=False)  # who acts in the seed steps, instead of chance
+    guide: Expert | None = None  # who acts in the seed steps, instead of chance
 
     def __post_init__(self) -> None:
         self.pace = Pace(self.state.clock, self.watch)
         self.extras = extras(self.agent, self.env.spec)
-        self.guide = warm.guide(self.agent, self.settings.warm, self.env.name, self.env.spec)
+        if self.state.clock.decisions < self.seed_steps:  # later the run needs it no more, and it may be gone
+            self.guide = warm.guide(self.agent, self.settings.warm, self.env.name, self.env.spec)
 
     @cached_property
     def validate(self) -> Callable[..., Any]:
