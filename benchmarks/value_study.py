@@ -37,13 +37,14 @@ FORMS = {
     "every": "--agent.critic.depths every",
 }
 COSTS = ROOT / "results" / "tdmpc2" / "value-costs.json"
+WAS = {"critic.search": "cautious", "critic.depths": "last", "critic.scale-returns": "None", "averaging": "0"}  # `nano`
 TASKS = ("cartpole-swingup", "reacher-easy", "walker-walk")
 
 
 def command(task: str, form: str, seed: int) -> str:
     words = f"dmc/{task} --steps 50000 --seed {seed} --eval-every 10000 --eval-episodes 5 --precision bfloat16"
-    search = "" if "critic.search" in FORMS[form] else "--agent.critic.search cautious "
-    return f"foreplan train tdmpc2 {words} {search}{FORMS[form]}".rstrip()
+    was = " ".join(f"--agent.{name} {value}" for name, value in WAS.items() if name not in FORMS[form])
+    return f"foreplan train tdmpc2 {words} {was} {FORMS[form]}".rstrip()
 
 
 def folder(task: str, form: str, seed: int) -> Path:

@@ -18,15 +18,17 @@ SIZES: dict[str, TDMPC2] = {
     # The CPU default, 0.17M parameters: at such widths elementwise work costs as much as the products, so SiLU instead
     # of Mish, no LayerNorm before SimNorm, half the bins, two heads, no dropout; and a planner that leans on its warm
     # start. Targets of three steps: with one the critics learn too late how an episode will end. A search follows
-    # critics where they promise too much, so it believes the lesser (docs/value-study.md). It begins with two episodes
-    # at random instead of five, which delay what it does by itself.
+    # critics where they promise too much, so it believes the lesser (docs/value-study.md), at every depth of a plan.
+    # Even bins of scaled returns: those in symlog space grow with the value, until a fall makes no difference.
+    # Evaluation acts by averaged weights. Two episodes at random to begin with: five delay what it does by itself.
     "nano": TDMPC2(
         planner=MPPI(num_samples=128, num_proposals=16, num_elites=24, iterations=4, temperature=1.0),
         network=Network(
             latent=64, width=128, encoder_width=128, heads=2, dropout=0.0, activation="silu", normalise_latent=False
         ),
         two_hot=TwoHot(bins=51),
-        critic=Critic(n_step=3, search="min"),
+        critic=Critic(n_step=3, search="min", depths="every", scale_returns=5.0),
+        averaging=0.001,
         seed_episodes=2,
     ),
     "1m": _sized(latent=128, width=384, encoder_width=256, encoder_layers=2, heads=2),
