@@ -57,7 +57,8 @@ def flops(agent: TDMPC2) -> tuple[float, float]:
     encode = obs * net.encoder_width + (net.encoder_layers - 2) * net.encoder_width**2 + net.encoder_width * net.latent
     dynamics, head = mlp(net.latent + action, net.latent), mlp(net.latent + action, agent.two_hot.bins)
     policy, horizon, batch = mlp(net.latent, 2 * action), plan.horizon, agent.batch_size
-    candidates = plan.iterations * plan.num_samples * (horizon * (dynamics + head) + policy + 2 * head)
+    ends = 1 if agent.critic.depths == "last" else horizon  # of a plan, where it is cut and valued
+    candidates = plan.iterations * plan.num_samples * (horizon * (dynamics + head) + ends * (policy + 2 * head))
     proposals = plan.num_proposals * (horizon * policy + (horizon - 1) * dynamics)
     targets = batch * horizon * (encode + policy + 2 * head)
     world = 3 * batch * (encode + horizon * (dynamics + head + net.heads * head))
