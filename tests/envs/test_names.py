@@ -46,6 +46,13 @@ def test_bad_options_are_refused(options: dict, message: str) -> None:
         make("jax/pendulum", **options)
 
 
+@pytest.mark.parametrize("name", ["dmc/cheetah-run", "gym/HalfCheetah-v5"])
+def test_what_a_user_cannot_mend_is_not_said(name: str) -> None:
+    program = f"from foreplan.envs.names import make; make({name!r}, 1).close()"
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert said.stderr == ""
+
+
 def test_an_environment_that_cannot_be_built_says_why() -> None:
     with pytest.raises(EnvError, match="build: OSError: no robot here"):
         make("envs.factories:crashes")

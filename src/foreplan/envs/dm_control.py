@@ -18,6 +18,7 @@ gl.configure()
 from dm_control import mujoco, suite  # noqa: E402
 from dm_control.rl import control  # noqa: E402
 
+from foreplan.envs import warned  # noqa: E402
 from foreplan.envs.physics import PhysicsState  # noqa: E402
 
 # Tasks which differ from run to run only by chance, such as the springs of `lqr`, are built with one fixed seed.
@@ -46,6 +47,7 @@ def plain(name: str) -> str:
 def load(name: str, height: int = 240) -> "DmAdapter":
     """The adapter of `dmc/<domain>-<task>`. Raises `UsageError` where there is none."""
     domain, task = find(name)
+    warned.listen()
     env = suite.load(domain, task, task_kwargs={"random": BUILD_SEED})
     # The motors of `lqr` declare no range; its task punishes large controls, and [-1, 1] is the suite's custom.
     return DmAdapter(name, env, action_limit=1.0 if domain == "lqr" else np.inf, height=height)

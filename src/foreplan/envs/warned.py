@@ -16,7 +16,7 @@ def listen() -> None:
 
 
 def mendable(record: logging.LogRecord) -> bool:
-    """False for what is said of every half-cheetah that Gymnasium ships."""
+    """False for what is said of every cheetah that Gymnasium and dm_control ship."""
     return "'settotalmass' is deprecated" not in record.getMessage()
 
 
