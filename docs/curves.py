@@ -22,10 +22,22 @@ class Panel(NamedTuple):
 
 
 FIGURES = {
-    "tdmpc2-curves": (
-        Panel("cartpole-swingup", {"nano": "tdmpc2/cartpole-swingup-s[234]"}, ("TD-MPC2, 5M, GPU, 100k", 839)),
-        Panel("walker-walk", {"nano": "tdmpc2/walker-walk-s[234]"}, ("TD-MPC2, 5M, GPU, 100k", 962)),
-        Panel("cheetah-run", {"nano": "tdmpc2/cheetah-run-s[23]"}, ("TD-MPC2, 5M, GPU, 100k", 519)),
+    "tdmpc2-curves": tuple(
+        Panel(
+            task,
+            {
+                "nano": f"tdmpc2/{task}-scaled-every-bfloat16-s3?",
+                "plans valued at their end": f"tdmpc2/{task}-scaled-averaged-bfloat16-s3?",
+                "and in symlog space": f"tdmpc2/{task}-s[234]",
+            },
+            aim,
+        )
+        for task, aim in (
+            ("cartpole-swingup", ("TD-MPC2, 5M, GPU, 100k", 839.0)),
+            ("walker-walk", ("TD-MPC2, 5M, GPU, 100k", 962.0)),
+            ("cheetah-run", ("TD-MPC2, 5M, GPU, 100k", 519.0)),
+            ("hopper", None),
+        )
     ),
     "mbpo-curves": (
         Panel(
@@ -53,8 +65,8 @@ FIGURES = {
 
 # One task, one thread, bfloat16, two runs side by side: what a step of each agent gives, and what it costs.
 BESIDE = {
-    "tdmpc2, nano": "tdmpc2/walker-walk-min-bfloat16-s2?",
-    "tdmpc2, nano, search cautious": "tdmpc2/walker-walk-cautious-bfloat16-s2?",
+    "tdmpc2, nano": "tdmpc2/walker-walk-scaled-every-bfloat16-s3?",
+    "tdmpc2, values in symlog space": "tdmpc2/walker-walk-min-bfloat16-s2?",
     "sac, frugal, UTD 2": "sac/walker-walk-categorical-averaged-bfloat16-s??",
     "mbpo, UTD 2": "mbpo/walker-walk-utd2-bfloat16-s28",
 }
@@ -69,6 +81,8 @@ def draw(name: str, panels: tuple[Panel, ...]) -> None:
         for panel, axes in zip(panels, figure.subplots(1, len(panels)), strict=True):
             for colour, (label, pattern) in zip(COLOURS, panel.runs.items(), strict=False):
                 runs = read(pattern)
+                if not runs:
+                    continue
                 plural = "s" if len(runs) > 1 else ""
                 curve(axes, runs, f"{label} ({len(runs)} run{plural})", {"color": colour, "ls": "-"}, unit=1000.0)
             if panel.aim:
