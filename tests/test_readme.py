@@ -65,6 +65,21 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(there), f"{target} has no heading for #{anchor}"
 
 
+PLACES = [
+    (page.name, *place)
+    for page in sorted(ROOT.glob("docs/*.md"))
+    for place in re.findall(r"`([\w.]+)` in `([\w/]+\.py)`", page.read_text(encoding="utf-8"))
+]
+
+
+@pytest.mark.parametrize(("page", "name", "file"), PLACES)
+def test_what_the_pages_name_is_where_they_say(page: str, name: str, file: str) -> None:
+    *_, last = name.split(".")
+    assert re.search(rf"^ *((def|class) {last}\b|{last}:)", text(f"src/foreplan/{file}"), re.MULTILINE), (
+        f"{page}: no such name"
+    )
+
+
 @in_every_language
 def test_the_test_command_is_what_ci_runs(name: str) -> None:
     assert "make test" in commands(name)
