@@ -26,7 +26,7 @@ FIGURES = {
         Panel(
             task,
             {
-                "nano": f"tdmpc2/{task}-scaled-every-bfloat16-s3?",
+                "nano": f"tdmpc2/{task}-scaled-every-*s3?",
                 "plans valued at their end": f"tdmpc2/{task}-scaled-averaged-bfloat16-s3?",
                 "and in symlog space": f"tdmpc2/{task}-s[234]",
             },
