@@ -23,14 +23,14 @@ from jaxtyping import Array, Bool, Float32, Int32, PRNGKeyArray
 
 from foreplan.agents.mbpo_parts import check_finite, disagreement, foretold, rewards_foretold
 from foreplan.agents.sac import SAC
-from foreplan.agents.sac_parts import Critic, Entropy
+from foreplan.agents.sac_parts import Entropy
 from foreplan.agents.sac_parts import Learner as Policy
+from foreplan.agents.sac_presets import FRUGAL_SIZES
 from foreplan.core.errors import UsageError
 from foreplan.core.fitting import Fitting, over
 from foreplan.core.learning import repeat_updates
 from foreplan.core.replay import Replay, Window, extend, sample
 from foreplan.core.types import LearnedParts, Metrics, Spec, Step, TimeStep
-from foreplan.nn.network import Architecture
 from foreplan.worlds.ensemble import EnsembleWorld, Network
 from foreplan.worlds.fitting import WorldFitting, refit
 
@@ -276,7 +276,7 @@ def _official(
 
 SIZES = {
     "default": MBPO(  # ours, for tasks that one has not met
-        sac=SAC(critic=Critic(Architecture("layer-norm")), entropy=Entropy(per_dimension=-0.5)),
+        sac=FRUGAL_SIZES["utd2"],
         network=Network(head_layers=4, head_width=200),
         fitting=WorldFitting(Fitting(patience=2, averaging=0.003), decay=(0.0,)),
         real_ratio="auto",
