@@ -45,7 +45,15 @@ FIGURES = {
         ),
         Panel(
             "HalfCheetah-v5",
-            {"mbpo, real ratio 0.05": "mbpo/halfcheetah-real005-s11", "sac, UTD 1": "sac/halfcheetah-s12"},
+            {"mbpo": "mbpo/halfcheetah-categorical-bfloat16-s??", "sac, UTD 1": "sac/halfcheetah-s12"},
+        ),
+        Panel(
+            "Hopper-v5",
+            {
+                "mbpo": "mbpo/hopper-categorical-bfloat16-s??",
+                "frugal": "sac/hopper-categorical-averaged-bfloat16-s??",
+            },
+            ("asked for at 50k", 2600),
         ),
     ),
     "sac-curves": tuple(
