@@ -276,7 +276,7 @@ def _official(
 
 SIZES = {
     "default": MBPO(  # ours, for tasks that one has not met
-        sac=replace(FRUGAL_SIZES["utd2"], averaging=0.0002),  # over as many decisions as there
+        sac=FRUGAL_SIZES["utd2"],
         network=Network(head_layers=4, head_width=200),
         fitting=WorldFitting(Fitting(patience=2, averaging=0.003), decay=(0.0,)),
         real_ratio="auto",
