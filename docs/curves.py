@@ -76,7 +76,7 @@ BESIDE = {
     "tdmpc2, nano": "tdmpc2/walker-walk-scaled-every-bfloat16-s3?",
     "tdmpc2, values in symlog space": "tdmpc2/walker-walk-min-bfloat16-s2?",
     "sac, frugal, UTD 2": "sac/walker-walk-categorical-averaged-bfloat16-s??",
-    "mbpo, UTD 2": "mbpo/walker-walk-utd2-bfloat16-s28",
+    "mbpo": "mbpo/walker-walk-utd10-categorical-bfloat16-s35",
 }
 
 
